@@ -1,0 +1,1 @@
+"""Reading and writing: video, pictures, records, exports and weights."""
