@@ -1,0 +1,1 @@
+"""Measures: keypoint similarity and correctness, average precision."""
