@@ -6,6 +6,8 @@ crops and mirrored maps in step.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,36 +49,40 @@ def encode_gaussian(xy: Float, size: tuple[int, int], sigma: float) -> NDArray[n
     return (column[..., :, None] * row[..., None, :]).astype(np.float32)
 
 
-def _refine(log_maps: NDArray[np.float64], peak_y: NDArray[np.int64], peak_x: NDArray[np.int64]) -> NDArray[np.float64]:
-    """One Newton step on log maps (M,h,w) at their peaks: (M,2) steps x, y in cells, at most 1 (DARK, section 3.2)."""
-    count, height, width = log_maps.shape
-    y = np.clip(peak_y, 1, height - 2)
-    x = np.clip(peak_x, 1, width - 2)
-    n = np.arange(count)
+def _neighbours(
+    y: NDArray[np.int64], x: NDArray[np.int64], height: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Rows and columns (M,3) of the 3x3 cells about peaks, and (M,) whether all of them lie in the map."""
+    inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
+    around = np.arange(-1, 2)
+    return np.clip(y[:, None] + around, 0, height - 1), np.clip(x[:, None] + around, 0, width - 1), inside
 
-    def at(dy: int, dx: int) -> NDArray[np.float64]:
-        return log_maps[n, y + dy, x + dx]
 
-    dx, dy = (at(0, 1) - at(0, -1)) / 2, (at(1, 0) - at(-1, 0)) / 2
-    dxx, dyy = at(0, 1) - 2 * at(0, 0) + at(0, -1), at(1, 0) - 2 * at(0, 0) + at(-1, 0)
-    dxy = (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / 4
+def _newton_step(patch: Float, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """One Newton step on the logarithm of 3x3 patches (M,3,3): (M,2) steps x, y in cells, at most 1 (DARK, 3.2).
+
+    At the border (not ``inside``) and on plateaus there is no maximum to step to: the step is 0.
+    """
+    log = np.log(np.maximum(patch.astype(np.float64), 1e-10))
+    dx, dy = (log[:, 1, 2] - log[:, 1, 0]) / 2, (log[:, 2, 1] - log[:, 0, 1]) / 2
+    dxx = log[:, 1, 2] - 2 * log[:, 1, 1] + log[:, 1, 0]
+    dyy = log[:, 2, 1] - 2 * log[:, 1, 1] + log[:, 0, 1]
+    dxy = (log[:, 2, 2] - log[:, 0, 2] - log[:, 2, 0] + log[:, 0, 0]) / 4
     determinant = dxx * dyy - dxy**2
-    # At the border and on plateaus there is no maximum to step to: stay on the cell.
-    sound = (determinant > 1e-9) & (dxx < 0) & (y == peak_y) & (x == peak_x)
+    sound = inside & (determinant > 1e-9) & (dxx < 0)
     safe = np.where(sound, determinant, 1.0)
     step = np.stack([(dxy * dy - dyy * dx) / safe, (dxy * dx - dxx * dy) / safe], -1)
     return np.where(sound[:, None], np.clip(step, -1, 1), 0.0)
 
 
-def _smooth(maps: NDArray[np.float64], sigma: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convolve (M,h,w) maps with unnormalised gaussians (peak 1) of standard deviation sigma (M,) cells."""
-    height, width = maps.shape[-2:]
-
-    def kernel(n: int) -> NDArray[np.float64]:
-        offset = np.arange(n)[:, None] - np.arange(n)[None, :]
-        return np.asarray(np.exp(-(offset**2) / (2 * sigma[:, None, None] ** 2)))
-
-    return np.asarray(kernel(height) @ maps @ kernel(width))
+@lru_cache(maxsize=32)
+def _kernels(length: int, sigmas: tuple[float, ...]) -> NDArray[np.float32]:
+    """Matrices (S,length,length) that convolve with unnormalised gaussians (peak 1) of these sigmas, in cells."""
+    offset = np.arange(length)[:, None] - np.arange(length)[None, :]
+    variance = 2 * np.asarray(sigmas, np.float64)[:, None, None] ** 2
+    kernels = np.exp(-(offset**2) / variance).astype(np.float32)
+    kernels.setflags(write=False)
+    return kernels
 
 
 def decode_peaks(maps: Float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -92,15 +98,18 @@ def decode_peaks(maps: Float) -> tuple[NDArray[np.float32], NDArray[np.float32]]
     xy, score
         (...,2) fractional cells and (...,) map maximum clipped to [0,1]; sub-cell step by DARK.
     """
-    maps = np.asarray(maps, np.float64)
-    flat: NDArray[np.float64] = np.reshape(maps, (-1, *maps.shape[-2:]))
-    cells = flat.reshape(len(flat), maps.shape[-2] * maps.shape[-1])
-    best = cells.argmax(-1)
-    y, x = np.divmod(best, maps.shape[-1])
-    smooth = _smooth(np.clip(flat, 0, None), np.full(len(flat), 1.0))
-    xy = np.stack([x, y], -1) + _refine(np.log(np.maximum(smooth, 1e-10)), y, x)
-    score = np.clip(cells[np.arange(len(cells)), best], 0, 1)
-    return xy.reshape(*maps.shape[:-2], 2).astype(np.float32), score.reshape(maps.shape[:-2]).astype(np.float32)
+    maps = np.asarray(maps, np.float32)
+    height, width = maps.shape[-2:]
+    flat = np.reshape(maps, (-1, height, width))
+    best = flat.reshape(len(flat), height * width).argmax(-1)
+    y, x = np.divmod(best, width)
+    score = np.clip(flat[np.arange(len(flat)), y, x], 0, 1)
+    # DARK smooths the map first; only the nine cells about the peak are looked at, so only they are made.
+    rows, columns, inside = _neighbours(y, x, height, width)
+    down, across = _kernels(height, (1.0,))[0][rows], _kernels(width, (1.0,))[0][columns]
+    patch = down @ np.maximum(flat, 0) @ np.swapaxes(across, 1, 2)
+    xy = np.stack([x, y], -1) + _newton_step(patch, inside)
+    return xy.reshape(*maps.shape[:-2], 2).astype(np.float32), score.reshape(maps.shape[:-2])
 
 
 def oks_kernel_sigmas(sigmas: Float, crop_size: tuple[int, int], stride: float, padding: float) -> NDArray[np.float64]:
@@ -131,15 +140,17 @@ def decode_posterior(maps: Float, kernel_sigmas: Float) -> tuple[NDArray[np.floa
     xy, score
         (N,K,2) fractional cells and (N,K) in [0,1], both float32.
     """
-    maps = np.asarray(maps, np.float64)
+    maps = np.asarray(maps, np.float32)
     count, joints, height, width = maps.shape
-    flat: NDArray[np.float64] = np.reshape(maps, (-1, height, width))
-    expected = _smooth(flat, np.tile(np.asarray(kernel_sigmas, np.float64), count))
-    best = expected.reshape(len(flat), height * width).argmax(-1)
+    sigmas = tuple(np.asarray(kernel_sigmas, np.float64).tolist())
+    # Map by map: products of one shape, so a person's answer does not depend on who else is in the batch.
+    expected = _kernels(height, sigmas) @ (maps @ _kernels(width, sigmas))
+    flat = np.reshape(expected, (-1, height, width))
+    best = flat.reshape(count * joints, height * width).argmax(-1)
     y, x = np.divmod(best, width)
-    score = expected[np.arange(len(flat)), y, x]
-    xy = np.stack([x, y], -1) + _refine(np.log(np.maximum(expected, 1e-10)), y, x)
-    return (
-        xy.reshape(count, joints, 2).astype(np.float32),
-        np.clip(score, 0, 1).reshape(count, joints).astype(np.float32),
-    )
+    rows, columns, inside = _neighbours(y, x, height, width)
+    n = np.arange(len(flat))
+    patch = flat[n[:, None, None], rows[:, :, None], columns[:, None, :]]
+    xy = np.stack([x, y], -1) + _newton_step(patch, inside)
+    score = np.clip(flat[n, y, x], 0, 1)
+    return xy.reshape(count, joints, 2).astype(np.float32), score.reshape(count, joints).astype(np.float32)

@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_nets import fixed_net, spot_net
+
+from posepipe.errors import WeightsError
+from posepipe.geometry import affine_points, crop_affine
+from posepipe.stages import PoseEstimator
+from posepipe.stages.pixels import cut_person
+from posepipe.stages.pose import OnnxPose
+from posepipe.types import Detections, Frame
+
+SIZE = (64, 48)
+POSTERIOR = {"decode": "posterior", "padding": 1.25, "skeleton": "coco17"}
+PEAKS = {"decode": "peaks", "padding": 1.25}
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nets")
+    return {
+        "posterior": OnnxPose(spot_net(folder / "posterior.onnx", SIZE, **POSTERIOR), device="cpu"),
+        "peaks": OnnxPose(spot_net(folder / "peaks.onnx", SIZE, **PEAKS), device="cpu"),
+    }
+
+
+def spot(height, width, x, y, radius):
+    """A bright gaussian spot at pixel index (x, y)."""
+    down, across = np.mgrid[:height, :width]
+    grey = 255 * np.exp(-((across - x) ** 2 + (down - y) ** 2) / (2 * radius**2))
+    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, 2)
+
+
+def people(*boxes):
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["posterior", "peaks"])
+@given(
+    scale=st.floats(0.4, 9),
+    place=st.tuples(st.floats(0.25, 0.75), st.floats(0.25, 0.75)),
+    shift=st.tuples(st.floats(-15, 15), st.floats(-15, 15)),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_spot_is_found_where_it_is_at_any_size(poses, kind, scale, place, shift):
+    box = np.array([20, 15, 20 + 40 * scale, 15 + 52 * scale]) + np.tile(shift, 2)
+    x, y = box[0] + place[0] * 40 * scale, box[1] + place[1] * 52 * scale
+    image = spot(int(box[3]) + 25, int(box[2]) + 25, x, y, 8 * scale)
+    pose = poses[kind].estimate([Frame(0, 0.0, image)], [people(box)])[0]
+    # A cell of the map is four pixels of the crop; the answer is within an eighth of a cell.
+    error = np.hypot(*(pose.xy[0] - [x, y]).T)
+    assert error.max() <= 0.5 * 1.25 * scale + 0.3
+    assert (pose.score[0] > 0.1).all()
+
+
+def test_results_do_not_depend_on_how_frames_are_grouped(tmp_path):
+    rng = np.random.default_rng(3)
+    frames = [Frame(i, i / 25, rng.integers(0, 256, (120, 160, 3), np.uint8)) for i in range(7)]
+    found = []
+    for _ in frames:
+        corners = rng.uniform(0, 60, (rng.integers(0, 4), 2))
+        found.append(people(*np.concatenate([corners, corners + rng.uniform(20, 90, corners.shape)], 1)))
+    path = spot_net(tmp_path / "net.onnx", SIZE, **POSTERIOR)
+    together = OnnxPose(path, device="cpu", batch=8).estimate(frames, found)
+    for batch in (1, 3):
+        pose = OnnxPose(path, device="cpu", batch=batch)
+        alone = [pose.estimate([f], [d])[0] for f, d in zip(frames, found, strict=True)]
+        for one, all_ in zip(alone, together, strict=True):
+            assert np.array_equal(one.xy, all_.xy)
+            assert np.array_equal(one.score, all_.score)
+    assert [len(p) for p in together] == [len(d) for d in found]
+
+
+def test_empty_in_empty_out(poses):
+    pose = poses["posterior"]
+    assert pose.estimate([], []) == []
+    nobody = pose.estimate([Frame(0, 0.0, np.zeros((9, 9, 3), np.uint8))], [Detections()])
+    assert [len(p) for p in nobody] == [0]
+    assert nobody[0].xy.shape == (0, 17, 2)
+
+
+ABSURD = [
+    [5, 5, 5, 5],
+    [30, 40, 10, 10],
+    [-1e6, -1e6, -9e5, -9e5],
+    [1e6, 1e6, 2e6, 2e6],
+    [-1e30, -1e30, 1e30, 1e30],
+    [-3e38, -3e38, 3e38, 3e38],
+    [0, 0, 1e-30, 1e-30],
+    [0, 0, 1e9, 1],
+    [0, 0, 1, 1e9],
+]
+
+
+@pytest.mark.parametrize("kind", ["posterior", "peaks"])
+@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (1, 4000)])
+def test_absurd_boxes_give_finite_poses(poses, kind, shape):
+    frame = Frame(0, 0.0, np.full((*shape, 3), 90, np.uint8))
+    pose = poses[kind].estimate([frame], [people(*ABSURD)])[0]
+    assert len(pose) == len(ABSURD)
+    assert np.isfinite(pose.xy).all()
+    assert ((pose.score >= 0) & (pose.score <= 1)).all()
+
+
+def test_maps_that_are_not_finite_are_missing_keypoints(tmp_path):
+    maps = np.zeros((17, 16, 12), np.float32)
+    maps[:, 5, 6] = 1
+    maps[3] = np.nan
+    maps[4, 0, 0] = np.inf
+    pose = OnnxPose(fixed_net(tmp_path / "net.onnx", {"maps": maps}, ["N", 3, *SIZE]), device="cpu")
+    out = pose.estimate([Frame(0, 0.0, np.zeros((80, 60, 3), np.uint8))], [people([0, 0, 60, 80])])[0]
+    assert np.flatnonzero(out.score[0] == 0).tolist() == [3, 4]
+    assert np.isfinite(out.xy).all()
+
+
+def test_a_network_without_a_card_gets_imagenet_pixels_and_peaks(tmp_path):
+    import json
+
+    from onnx import helper
+    from tiny_nets import save
+
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("AveragePool", ["grey"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Concat", ["cells"] * 17, ["maps"], axis=1),
+    ]
+    bare = OnnxPose(save(tmp_path / "bare.onnx", nodes, {}, ["N", 3, *SIZE], {"maps": 4}), device="cpu")
+    card = {"posepipe": json.dumps({"decode": "peaks"})}
+    carded = OnnxPose(save(tmp_path / "card.onnx", nodes, {}, ["N", 3, *SIZE], {"maps": 4}, card), device="cpu")
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    for shade in (118, 124, 130):
+        frame = Frame(0, 0.0, np.full((80, 60, 3), shade, np.uint8))
+        want = ((shade - mean) / std).mean()
+        score = bare.estimate([frame], [people([0, 0, 60, 80])])[0].score
+        assert np.allclose(score.max(), np.clip(want, 0, 1), atol=1e-5)
+        assert carded.estimate([frame], [people([0, 0, 60, 80])])[0].score.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("outputs", "shape"),
+    [
+        ({"coords": np.zeros((17, 2))}, ["N", 3, 64, 48]),
+        ({"maps": np.zeros((14, 16, 12))}, ["N", 3, 64, 48]),
+        ({"maps": np.zeros((17, 16, 16))}, ["N", 3, 64, 48]),
+        ({"maps": np.zeros((17, 2, 2))}, ["N", 3, 64, 64]),
+        ({"maps": np.zeros((17, 16, 12))}, ["N", 3, "H", "W"]),
+        ({"maps": np.zeros((17, 16, 12))}, ["N", 1, 64, 48]),
+        ({"maps": np.zeros((17, 16, 12))}, ["N", 100]),
+    ],
+)
+def test_networks_of_another_kind_are_refused(tmp_path, outputs, shape):
+    with pytest.raises(WeightsError, match=r"net\.onnx"):
+        OnnxPose(fixed_net(tmp_path / "net.onnx", outputs, shape), device="cpu")
+
+
+@pytest.mark.parametrize("card", [{"decode": "simcc"}, {"skeleton": "halpe26"}, {"padding": "wide"}])
+def test_cards_that_ask_for_the_unknown(tmp_path, card):
+    with pytest.raises(WeightsError, match="card"):
+        OnnxPose(spot_net(tmp_path / "net.onnx", SIZE, **card), device="cpu")
+
+
+def test_it_is_a_pose_estimator(poses):
+    assert isinstance(poses["peaks"], PoseEstimator)
+    assert poses["peaks"].skeleton.name == "coco17"
+    assert "ONNX Runtime" in poses["peaks"].description
+
+
+def test_a_crop_shows_the_picture_at_the_places_of_the_affine_map():
+    # A gradient in both directions: the crop's values say which place of the picture they came from.
+    down, across = np.mgrid[:200, :220]
+    image = np.stack([across, down, np.zeros_like(down)], -1).astype(np.uint8)
+    for box in ([10, 20, 200, 190], [50, 60, 70, 95], [-40, -10, 60, 120], [0, 0, 220, 200]):
+        matrix = crop_affine(np.array([box]), SIZE)[0]
+        crop = cut_person(image, matrix, SIZE)
+        v, u = np.mgrid[: SIZE[0], : SIZE[1]]
+        back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+        place = affine_points(back, np.stack([u, v], -1).reshape(-1, 2)).reshape(*SIZE, 2)
+        inside = ((place > 4) & (place < [214, 194])).all(-1)
+        assert np.abs(crop[inside][:, :2] - place[inside]).max() <= 1.6
+
+
+def test_outside_the_picture_is_black():
+    white = np.full((50, 50, 3), 255, np.uint8)
+    crop = cut_person(white, crop_affine(np.array([[0, 0, 50, 50]]), SIZE, 2.0)[0], SIZE)
+    assert (crop[0] == 0).all()
+    assert (crop[SIZE[0] // 2, SIZE[1] // 2] == 255).all()
+
+
+def test_large_people_are_averaged_not_picked():
+    stripes = np.zeros((1024, 768, 3), np.uint8)
+    stripes[:, ::2] = 255
+    crop = cut_person(stripes, crop_affine(np.array([[0, 0, 768, 1024]]), SIZE, 1.0)[0], SIZE)
+    assert np.abs(crop[4:-4, 4:-4].astype(int) - 127).max() <= 1
+
+
+def test_pictures_wider_than_opencv_can_warp():
+    image = np.zeros((20, 40_000, 3), np.uint8)
+    image[:, 39_000:39_010] = 255
+    crop = cut_person(image, crop_affine(np.array([[38_990, 0, 39_020, 20]]), SIZE)[0], SIZE)
+    assert crop.max() == 255
