@@ -1,0 +1,371 @@
+"""The way of the data: frames in, one result a frame out, in order, at bounded memory.
+
+Detector, pose estimator and tracker are constructor arguments: any object with the methods of
+:mod:`posepipe.stages` will do; what is not given is built from the :class:`~posepipe.config.Config` on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.config import Config
+from posepipe.errors import PosepipeError, StageError, UsageError
+from posepipe.geometry import nms
+from posepipe.stages import Detector, PoseEstimator, Tracker
+from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
+
+__all__ = ["CHUNK", "NOMINAL_FPS", "Pipeline", "Timing", "carried_boxes", "quantise"]
+
+#: Most frames that are read before the first of them is given back; their crops share calls of the pose network.
+CHUNK = 6
+#: Time of bare arrays, which carry none: frame ``i`` is given ``pts = i / NOMINAL_FPS`` seconds.
+NOMINAL_FPS = 25.0
+
+# A chunk closes early at this many people, so that a crowd neither delays an interrupt nor fills memory.
+_CHUNK_PEOPLE = 32
+# A person whose box was carried, not detected, is dropped when fewer of the keypoints than this are found.
+_CARRY_FOUND = 0.25
+_CARRY_MARGIN = 0.1
+_CARRY_OVERLAP = 0.8
+
+
+@dataclass
+class Timing:
+    """Time spent in a stage: ``seconds`` in all, over ``frames`` frames."""
+
+    seconds: float = 0.0
+    frames: int = 0
+
+
+def _rounded(values: NDArray[np.float32], digits: int) -> NDArray[np.float32]:
+    # Adding zero turns -0.0 into 0.0, as it will be read back.
+    return (np.round(values.astype(np.float64), digits) + 0.0).astype(np.float32)
+
+
+def quantise(poses: Poses) -> Poses:
+    """Round coordinates to 0.01 px and scores to 0.001, the resolution of records.
+
+    The tracker then sees exactly what a record holds, so that recorded frames can be replayed without networks.
+    """
+    return Poses(
+        _rounded(poses.xy, 2),
+        _rounded(poses.score, 3),
+        _rounded(poses.boxes, 2),
+        _rounded(poses.box_score, 3),
+        poses.skeleton,
+    )
+
+
+def _found(poses: Poses, keypoint_score: float) -> NDArray[np.bool_]:
+    """(N,) bool: enough keypoints of the person reach ``keypoint_score``."""
+    return np.asarray((poses.score >= keypoint_score).mean(1) >= _CARRY_FOUND)
+
+
+def carried_boxes(poses: Poses, size: tuple[int, int], keypoint_score: float) -> Detections:
+    """Where to look for the people of one frame in the next, when no detector runs on it.
+
+    A box moves half way to the extent of its person's keypoints: it follows a walking person, keeps its size where
+    the keypoints do not reach (hair, soles), and does not grow from frame to frame.
+
+    Parameters
+    ----------
+    poses
+        N people of the frame before.
+    size
+        (height, width) of the picture in px.
+    keypoint_score
+        Least score of a keypoint that counts. People with too few of them are not carried.
+
+    Returns
+    -------
+    At most N boxes in the picture, in the order of ``poses``, one for people whose boxes nearly coincide.
+    """
+    poses = poses[_found(poses, keypoint_score)]
+    good = (poses.score >= keypoint_score)[..., None]
+    low = np.where(good, poses.xy, np.inf).min(1)
+    high = np.where(good, poses.xy, -np.inf).max(1)
+    margin = _CARRY_MARGIN * (high - low)
+    boxes = (poses.boxes + np.concatenate([low - margin, high + margin], axis=1)) / 2
+    height, width = size
+    boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    boxes, score = boxes[inside], poses.box_score[inside]
+    keep = np.sort(nms(boxes, score, _CARRY_OVERLAP))
+    return Detections(boxes[keep], score[keep])
+
+
+class Pipeline:
+    """From frames to people, poses and tracks.
+
+    Parameters
+    ----------
+    detector, pose, tracker
+        Objects that satisfy the protocols of :mod:`posepipe.stages`; None builds what ``config`` names. A tracker that
+        is given is reset by every :meth:`process`; one that is built is built anew.
+    config
+        Settings; None means the defaults.
+
+    Attributes
+    ----------
+    timings
+        Time spent in ``read``, ``detector``, ``pose`` and ``tracker`` by the latest :meth:`process`.
+    """
+
+    def __init__(
+        self,
+        detector: Detector | None = None,
+        pose: PoseEstimator | None = None,
+        tracker: Tracker | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.config = config if config is not None else Config()
+        self._detector = detector
+        self._pose = pose
+        self._tracker = tracker
+        self.timings: dict[str, Timing] = {}
+
+    @property
+    def detector(self) -> Detector:
+        """The detector in use; built on first use."""
+        if self._detector is None:
+            from posepipe.stages.build import build_detector
+
+            self._detector = build_detector(self.config)
+        return self._detector
+
+    @property
+    def pose(self) -> PoseEstimator:
+        """The pose estimator in use; built on first use."""
+        if self._pose is None:
+            from posepipe.stages.build import build_pose
+
+            self._pose = build_pose(self.config, self.detector)
+        return self._pose
+
+    def _fresh_tracker(self) -> Tracker:
+        if self._tracker is None:
+            from posepipe.stages.build import build_tracker
+
+            return build_tracker(self.config)
+        self._tracker.reset()
+        return self._tracker
+
+    def process(
+        self, frames: Iterable[Frame | NDArray[np.uint8]], recorded: Iterable[FrameResult] = ()
+    ) -> Generator[FrameResult, None, None]:
+        """Work through frames and yield exactly one result for each, in order, empty where nobody is seen.
+
+        At most :data:`CHUNK` frames are read ahead of what was yielded (one where ``frames`` has a true attribute
+        ``live``, and with ``detector_stride`` above 1), so endless sources work and memory does not grow. When a frame
+        cannot be read or a stage fails, the results of all frames before it are yielded first. ``close()`` on the
+        generator, or leaving its loop, stops the work; the source of the frames stays the caller's.
+
+        Parameters
+        ----------
+        frames
+            :class:`Frame` values, or RGB uint8 arrays (H,W,3), which are numbered from 0 and, since arrays carry no
+            time, given ``pts = number / NOMINAL_FPS``.
+        recorded
+            Results of an earlier run that broke off, for the first frames of ``frames``: their poses go through the
+            tracker again and no network looks at those frames. What follows equals an unbroken run.
+
+        Raises
+        ------
+        UsageError
+            ``frames`` is a path, an item is not a picture, or ``recorded`` belongs to other frames.
+        StageError
+            A stage raised; its name and the frame's are in the message.
+        """
+        if isinstance(frames, (str, bytes, os.PathLike)):
+            raise UsageError(
+                "Pipeline.process takes frames, not a path",
+                got=repr(frames),
+                hint="Open it first: Pipeline().process(posepipe.open_video(path))",
+            )
+        return self._process(frames, iter(recorded))
+
+    def _process(
+        self, frames: Iterable[Frame | NDArray[np.uint8]], recorded: Iterator[FrameResult]
+    ) -> Generator[FrameResult, None, None]:
+        run = _Run(self.config, self.detector, self.pose, self._fresh_tracker())
+        self.timings = run.timings
+        alone = bool(getattr(frames, "live", False)) or self.config.detector_stride > 1
+        chunk: list[_Work] = []
+        try:
+            for frame in _timed(_numbered(frames), run.timings["read"]):
+                chunk.append(run.look(frame, next(recorded, None)))
+                if alone or len(chunk) == CHUNK or sum(work.people for work in chunk) >= _CHUNK_PEOPLE:
+                    full, chunk = chunk, []
+                    yield from run.finish(full)
+        except Exception:
+            yield from run.finish(chunk)
+            raise
+        yield from run.finish(chunk)
+
+    def close(self) -> None:
+        """Release the networks that this pipeline built or was given; it must not be used afterwards."""
+        for stage in (self._detector, self._pose):
+            release = getattr(stage, "close", None)
+            if release is not None:
+                release()
+
+
+def _numbered(frames: Iterable[Frame | NDArray[np.uint8]]) -> Iterator[Frame]:
+    for position, item in enumerate(frames):
+        if isinstance(item, Frame):
+            yield item
+            continue
+        try:
+            frame = Frame(position, position / NOMINAL_FPS, item)
+        except (AttributeError, ValueError) as error:
+            raise UsageError(
+                f"item {position} given to Pipeline.process is not a picture: {error}", got=type(item).__name__
+            ) from error
+        yield frame
+
+
+def _timed(frames: Iterator[Frame], timing: Timing) -> Iterator[Frame]:
+    while True:
+        start = perf_counter()
+        frame = next(frames, None)
+        if frame is None:
+            return
+        timing.seconds += perf_counter() - start
+        timing.frames += 1
+        yield frame
+
+
+@dataclass
+class _Work:
+    """A frame on its way: what an earlier run recorded of it, or where its people are."""
+
+    frame: Frame
+    recorded: FrameResult | None
+    looked: bool
+    carried: bool = False
+    detections: Detections | None = None
+
+    @property
+    def people(self) -> int:
+        if self.recorded is not None:
+            return len(self.recorded.tracks)
+        return len(self.detections) if self.detections is not None else 0
+
+
+class _Run:
+    """The state of one pass over one source: its own tracker, counters and clocks."""
+
+    def __init__(self, config: Config, detector: Detector, pose: PoseEstimator, tracker: Tracker) -> None:
+        self.config, self.detector, self.pose, self.tracker = config, detector, pose, tracker
+        self.timings = {name: Timing() for name in ("read", "detector", "pose", "tracker")}
+        self.seen = 0
+        self.last = Poses.empty(pose.skeleton)
+
+    @contextmanager
+    def stage(self, name: str, works: Sequence[_Work]) -> Iterator[None]:
+        """Time a stage, and give what it raises the stage's name and the frame's."""
+        start = perf_counter()
+        try:
+            yield
+        except PosepipeError:
+            raise
+        except Exception as error:
+            raise StageError(name, works[0].frame.index, error) from error
+        finally:
+            self.timings[name].seconds += perf_counter() - start
+            self.timings[name].frames += len(works)
+
+    def look(self, frame: Frame, recorded: FrameResult | None) -> _Work:
+        """Find the people of the next frame, unless it is recorded or passed over."""
+        if recorded is not None and recorded.frame_index != frame.index:
+            raise UsageError(
+                "the records are not of these frames",
+                got=f"a record of frame {recorded.frame_index}",
+                expected=f"frame {frame.index}",
+            )
+        position, self.seen = self.seen, self.seen + 1
+        work = _Work(frame, recorded, looked=position % self.config.stride == 0)
+        work.carried = position // self.config.stride % self.config.detector_stride != 0
+        if work.looked and recorded is None:
+            self.detect(work)
+        return work
+
+    def detect(self, work: _Work) -> None:
+        """Fill in where the people of a frame are: from the detector, or from their last poses."""
+        if work.carried:
+            height, width = work.frame.image.shape[:2]
+            work.detections = carried_boxes(self.last, (height, width), self.config.keypoint_score)
+            return
+        with self.stage("detector", [work]):
+            found = self.detector.detect(work.frame)
+            if len(found) > self.config.max_people:
+                found = found[np.argsort(-found.score, kind="stable")[: self.config.max_people]]
+            work.detections = found
+
+    def finish(self, chunk: Sequence[_Work]) -> Iterator[FrameResult]:
+        """Read the poses of all people in the chunk together, then follow them frame by frame."""
+        try:
+            poses = self.estimate(chunk)
+        except StageError:
+            if len(chunk) == 1:
+                raise
+            # One by one, so that the error names its frame and the frames before it are still given.
+            for work in chunk:
+                yield from self.finish([work])
+            return
+        for work, seen in zip(chunk, poses, strict=True):
+            yield self.follow(work, seen)
+
+    def estimate(self, chunk: Sequence[_Work]) -> list[Poses]:
+        """Quantised poses of every frame of the chunk; recorded ones are taken as they are."""
+        poses = {id(w): w.recorded.tracks.poses for w in chunk if w.recorded is not None}
+        looked = [work for work in chunk if work.looked]
+        if any(work.recorded is None for work in looked):
+            # The recorded frames of a chunk are looked at again with the others: networks may round differently in
+            # batches of another make-up, and the new frames must come out as in an unbroken run.
+            for work in looked:
+                if work.detections is None:
+                    self.detect(work)
+            found = [work.detections for work in looked if work.detections is not None]
+            for work, seen in zip(looked, self._estimate(looked, found), strict=True):
+                poses.setdefault(id(work), seen)
+        nobody = Poses.empty(self.pose.skeleton)
+        return [poses.get(id(work), nobody) for work in chunk]
+
+    def _estimate(self, works: Sequence[_Work], found: Sequence[Detections]) -> list[Poses]:
+        if not any(map(len, found)):
+            return [Poses.empty(self.pose.skeleton) for _ in works]
+        with self.stage("pose", works):
+            poses = self.pose.estimate([work.frame for work in works], found)
+            sizes, wanted = [len(p) for p in poses], [len(d) for d in found]
+            if sizes != wanted:
+                raise ValueError(f"gave {sizes} poses for {wanted} detections; it must give one for each")
+            rounded = [quantise(p) for p in poses]
+        least = self.config.keypoint_score
+        return [p[_found(p, least)] if w.carried else p for w, p in zip(works, rounded, strict=True)]
+
+    def follow(self, work: _Work, poses: Poses) -> FrameResult:
+        """Give the people of the next frame their ids."""
+        frame = work.frame
+        if not work.looked:
+            return FrameResult(frame.index, frame.pts, Tracks.empty(self.pose.skeleton), skipped=True)
+        with self.stage("tracker", [work]):
+            tracks = self.tracker.update(poses, frame.image)
+            if len(tracks) != len(poses):
+                raise ValueError(f"gave {len(tracks)} tracks for {len(poses)} poses; it must give one for each")
+        if work.recorded is not None and not np.array_equal(tracks.track_id, work.recorded.tracks.track_id):
+            raise UsageError(
+                f"the records do not replay: at frame {frame.index} the tracker gives other ids",
+                got=tracks.track_id.tolist(),
+                expected=work.recorded.tracks.track_id.tolist(),
+                hint="They come from other settings or another tracker: start the run again",
+            )
+        self.last = poses
+        return FrameResult(frame.index, frame.pts, tracks)

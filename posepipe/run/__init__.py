@@ -1,0 +1,1 @@
+"""The main job of the command line: inputs, the folder of each, frames decoded ahead, and one video after another."""

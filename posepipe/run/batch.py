@@ -1,0 +1,46 @@
+"""One input after another, with an outcome for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from posepipe.errors import PosepipeError
+from posepipe.pipeline import Pipeline
+from posepipe.report import Outcome
+from posepipe.run.feed import Stop
+from posepipe.run.inputs import Job
+from posepipe.run.video import Options, run_video
+
+__all__ = ["run_batch"]
+
+
+def run_batch(
+    jobs: Sequence[Job], pipeline: Pipeline, options: Options, tell: Callable[[Outcome], None] = lambda outcome: None
+) -> list[Outcome]:
+    """Run every job; one that fails does not stop the others, a signal does.
+
+    Parameters
+    ----------
+    jobs, pipeline, options
+        What to run, by what, and how.
+    tell
+        Called with the outcome of each job as soon as it has ended.
+
+    Returns
+    -------
+    One outcome for each job; after a signal, ``not begun`` for those that were left.
+    """
+    outcomes: list[Outcome] = []
+    with Stop().on_signals() as stop:
+        for job in jobs:
+            folder = options.out / job.name
+            if stop.signum is not None:
+                outcomes.append(Outcome(job.name, folder, "not begun", 0))
+                continue
+            try:
+                outcome = run_video(job, pipeline, options, stop)
+            except PosepipeError as error:
+                outcome = Outcome(job.name, folder, "failed", error.exit_code, reason=str(error))
+            tell(outcome)
+            outcomes.append(outcome)
+    return outcomes

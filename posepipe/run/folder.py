@@ -1,0 +1,145 @@
+"""The folder that the results of one input go to: made, taken up again, or refused."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from posepipe.errors import OutputError
+from posepipe.io.atomic import output_errors
+from posepipe.io.records import read_records, resume_point
+from posepipe.run.inputs import Job
+
+__all__ = ["OUTPUTS", "clear_outputs", "continue_in", "discard", "has_records", "start_in"]
+
+#: What a run writes into the folder of an input.
+OUTPUTS = (
+    "records.jsonl",
+    "poses.csv",
+    "tracks.txt",
+    "streams.npz",
+    "coco_results.json",
+    "overlay.mp4",
+    "overlay.part.mp4",
+    "run.json",
+)
+_MAX_HEADER = 1 << 24
+
+
+def start_in(folder: Path, job: Job, *, overwrite: bool) -> None:
+    """Make a folder ready for new results.
+
+    Raises
+    ------
+    OutputError
+        It holds results, finished or not, and ``overwrite`` is not asked for; or it cannot be written.
+    """
+    if overwrite:
+        clear_outputs(folder, job)
+    held = [name for name in OUTPUTS if (folder / name).exists()]
+    if held:
+        raise OutputError(
+            f"{folder} already holds results ({held[0]})",
+            hint="--resume continues or skips them, --overwrite replaces them, -o names another folder",
+        )
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+
+
+def has_records(folder: Path) -> bool:
+    """Whether the folder has records whose first line is whole: a kill may have come before that."""
+    try:
+        with (folder / "records.jsonl").open("rb") as file:
+            return file.readline(_MAX_HEADER).endswith(b"\n")
+    except OSError:
+        return False
+
+
+def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
+    """Take up the results of a run that broke off; None where the run was finished.
+
+    Parameters
+    ----------
+    folder
+        Where the results are.
+    header
+        What the records of this run would say first.
+
+    Returns
+    -------
+    The header that the records have, and how many frames they hold.
+
+    Raises
+    ------
+    OutputError
+        The results are of another input, or of settings that change them.
+    InputError
+        The records are damaged elsewhere than at their end.
+    """
+    path = folder / "records.jsonl"
+    held = read_records(path).header
+    differing = _differences(_identity(header), _identity(held))
+    if differing:
+        raise OutputError(
+            f"{path} cannot be continued: it was made with another {', another '.join(differing)}",
+            hint="Use the input and settings of the first run, or --overwrite, or another folder with -o",
+        )
+    if _finished(folder):
+        return None
+    _sweep(folder)
+    point = resume_point(path)
+    return point.header, point.frames
+
+
+def _identity(header: dict[str, Any]) -> dict[str, Any]:
+    """What of a header decides the results: not the version, nor what the networks run on."""
+    config = {k: v for k, v in header.get("config", {}).items() if k not in ("device", "threads", "batch")}
+    kept = {k: header.get(k) for k in ("video", "skeleton", "weights")}
+    flat = {**kept, **config}
+    decoded: dict[str, Any] = json.loads(json.dumps(flat))
+    return decoded
+
+
+def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def _finished(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "run.json").read_text("utf-8"))["finished"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the unfinished files that a kill left."""
+    for name in map(Path, OUTPUTS):
+        for left in folder.glob(f".{name.stem}.*.tmp{name.suffix}"):
+            with output_errors(left):
+                left.unlink(missing_ok=True)
+
+
+def clear_outputs(folder: Path, job: Job) -> None:
+    """Remove what an earlier run wrote into a folder, and nothing else.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be removed, or the input itself is one of them.
+    """
+    targets = [folder / name for name in OUTPUTS]
+    if job.path is not None and job.path.resolve() in [target.resolve() for target in targets]:
+        raise OutputError(f"{job.path} is the input and would be replaced", hint="Name another folder with -o")
+    for target in targets:
+        with output_errors(target):
+            target.unlink(missing_ok=True)
+
+
+def discard(folder: Path, job: Job) -> None:
+    """Take away what a run wrote that recorded nothing, and the folder if nothing else is in it."""
+    clear_outputs(folder, job)
+    with suppress(OSError):
+        folder.rmdir()

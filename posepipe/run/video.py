@@ -1,0 +1,302 @@
+"""One video into one folder.
+
+The records are written frame by frame; everything else in the folder is made from them and from the pictures, so a run
+that broke off loses nothing that was recorded. ``run.json`` is written last: where it says ``finished``, all is there.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+from posepipe.errors import DamagedInputError, InputError, OutputError, PosepipeError
+from posepipe.io.atomic import output_errors
+from posepipe.io.exports import write_coco, write_csv, write_mot, write_streams
+from posepipe.io.records import RecordWriter, read_records
+from posepipe.io.video import VideoReader, VideoWriter, open_video
+from posepipe.pipeline import Pipeline, Timing
+from posepipe.render import draw
+from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
+from posepipe.run.feed import Feed, Interrupted, Stop
+from posepipe.run.folder import continue_in, discard, has_records, start_in
+from posepipe.run.inputs import Job
+from posepipe.types import Frame, FrameResult
+
+__all__ = ["Options", "run_video"]
+
+# After a signal the exports get this long; the whole process has to be gone five seconds after it.
+_STOP_BUDGET_S = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``posepipe run`` was asked for, beside the settings of the stages.
+
+    Attributes
+    ----------
+    out
+        Folder in which each input gets a folder.
+    video
+        Write the overlay.
+    resume
+        Skip finished inputs, continue the one that broke off.
+    overwrite
+        Replace results that are there.
+    limit_frames
+        Most frames of each input.
+    quiet
+        No progress.
+    """
+
+    out: Path
+    video: bool = True
+    resume: bool = False
+    overwrite: bool = False
+    limit_frames: int | None = None
+    quiet: bool = False
+
+
+def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Outcome:
+    """Run one job into its folder.
+
+    Raises
+    ------
+    InputError
+        The input cannot be read.
+    OutputError
+        The folder holds results, or those of another input, or cannot be written.
+    StageError
+        A stage failed before anything was recorded.
+    """
+    began = perf_counter()
+    folder = options.out / job.name
+    stages = {"detector": pipeline.detector, "pose": pipeline.pose}
+    reader = open_video(job.source, max_pixels=pipeline.config.max_pixels)
+    feed: Feed | None = None
+    try:
+        header = records_header(reader.info, job.path, pipeline.config, pipeline.pose.skeleton, stages)
+        recorded = 0
+        if options.resume and not options.overwrite and has_records(folder):
+            held = continue_in(folder, header)
+            if held is None:
+                return Outcome(job.name, folder, "skipped", 0)
+            header, recorded = held
+        else:
+            start_in(folder, job, overwrite=options.overwrite or options.resume)
+        feed = Feed(reader, stop, options.limit_frames and max(options.limit_frames, recorded))
+        return _Video(job, folder, pipeline, reader, feed, options, stop).run(header, recorded, began)
+    finally:
+        # A reader that hangs in its thread is left to the end of the process.
+        if feed is None or feed.close():
+            reader.close()
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How the frames came to an end: as the records say it, and what the command makes of it."""
+
+    status: str
+    reason: str | None = None
+    exit_code: int = 0
+    stopped: bool = False
+
+
+class _LateError(Exception):
+    """The time for exports is over."""
+
+
+class _Video:
+    """One video on its way into its folder."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        pipeline: Pipeline,
+        reader: VideoReader,
+        feed: Feed,
+        options: Options,
+        stop: Stop,
+    ) -> None:
+        self.job, self.folder, self.pipeline, self.options = job, folder, pipeline, options
+        self.reader, self.feed, self.stop = reader, feed, stop
+        self.records_path = folder / "records.jsonl"
+        self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
+        self.frames = self.people = 0
+        self.ids: set[int] = set()
+        self.overlay: VideoWriter | None = None
+        self.deadline: float | None = None
+
+    def run(self, header: dict[str, Any], recorded: int, began: float) -> Outcome:
+        """All frames, then everything that is made from the records."""
+        own = {k: v for k, v in header.items() if k not in ("type", "schema", "version")}
+        try:
+            with RecordWriter(self.records_path, own, append=recorded > 0) as records:
+                ending = self.work(records, recorded)
+                records.close(ending.status, ending.reason)
+            self.close_overlay()
+        except PosepipeError:
+            with suppress(OutputError):
+                self.close_overlay()
+            if not self.frames:
+                discard(self.folder, self.job)
+            raise
+        if not self.frames and ending.stopped:
+            discard(self.folder, self.job)
+            return self.outcome(ending, began)
+        missing = self.export()
+        if missing and not ending.stopped:
+            late = Interrupted(self.stop.signum or signal.SIGINT)
+            ending = _Ending(ending.status, f"{late} before {missing[0]} was written", late.exit_code, stopped=True)
+        outcome = self.outcome(ending, began)
+        self.summarise(header, ending, outcome, missing)
+        return outcome
+
+    def work(self, records: RecordWriter, recorded: int) -> _Ending:
+        """Every frame; returns how it ended. Raises what left nothing on record, or keeps it from being written."""
+        try:
+            self.frame_by_frame(records, recorded)
+        except Interrupted as wish:
+            return _Ending("truncated", str(wish), wish.exit_code, stopped=True)
+        except OutputError:
+            raise
+        except PosepipeError as error:
+            if not self.frames:
+                raise
+            return _Ending("truncated", f"stopped: {error}", error.exit_code, stopped=True)
+        if not self.frames:
+            raise InputError(f"{self.job.source} holds no picture that can be decoded", hint="Is it whole?")
+        limit = self.options.limit_frames
+        if limit is not None and self.frames >= limit:
+            return _Ending("ok", f"stopped at --limit-frames {limit}", stopped=True)
+        status, reason = self.reader.status, self.reader.reason
+        return _Ending(status, reason, 0 if status == "ok" else DamagedInputError.exit_code)
+
+    def frame_by_frame(self, records: RecordWriter, recorded: int) -> None:
+        """For every frame a result, a record and a picture."""
+        earlier = islice(read_records(self.records_path), recorded) if recorded else ()
+        progress = Progress(self.folder.name, self.expected(), quiet=self.options.quiet)
+        with closing(progress), closing(self.pipeline.process(self.feed, earlier)) as results:
+            for result in results:
+                frame = self.feed.take()
+                if self.frames >= recorded:
+                    with self.clock("records"):
+                        records.write(result)
+                self.frames += 1
+                self.people += len(result.tracks)
+                self.ids.update(result.tracks.track_id[result.tracks.confirmed].tolist())
+                if self.options.video:
+                    self.draw(frame, result)
+                progress.update(len(result.tracks))
+
+    def expected(self) -> int | None:
+        """Frames to come, as far as anybody knows."""
+        known = (self.reader.info.frames_declared, self.options.limit_frames)
+        return min((n for n in known if n is not None), default=None)
+
+    def draw(self, frame: Frame, result: FrameResult) -> None:
+        """Add a frame to the overlay."""
+        with self.clock("draw"):
+            skeleton, least = self.pipeline.pose.skeleton, self.pipeline.config.keypoint_score
+            picture = draw(frame.image, result, skeleton, least)
+        with self.clock("encode"):
+            if self.overlay is None:
+                height, width = picture.shape[:2]
+                self.overlay = VideoWriter(self.folder / "overlay.mp4", width, height)
+            self.overlay.write(picture, frame.pts)
+
+    def close_overlay(self) -> None:
+        """Make the overlay a plain mp4."""
+        overlay, self.overlay = self.overlay, None
+        if overlay is not None:
+            overlay.close()
+
+    def export(self) -> list[str]:
+        """Make tables, tracks and streams from the records; returns those that a signal left no time for."""
+        records = read_records(self.records_path)
+        exports: dict[str, Callable[[Path, Iterator[FrameResult]], None]] = {
+            "poses.csv": partial(write_csv, skeleton=records.skeleton),
+            "tracks.txt": write_mot,
+            "streams.npz": partial(write_streams, skeleton=records.skeleton),
+            "coco_results.json": write_coco,
+        }
+        missing = []
+        for name, write in exports.items():
+            try:
+                with output_errors(self.folder / name):
+                    write(self.folder / name, self.in_time(records))
+            except _LateError:
+                missing.append(name)
+        return missing
+
+    def in_time(self, frames: Iterable[FrameResult]) -> Iterator[FrameResult]:
+        """The frames, for as long as a signal allows."""
+        for frame in frames:
+            if self.stop.signum is not None:
+                self.deadline = self.deadline or monotonic() + _STOP_BUDGET_S
+                if monotonic() > self.deadline:
+                    raise _LateError
+            yield frame
+
+    def outcome(self, ending: _Ending, began: float) -> Outcome:
+        """The result in a few figures."""
+        status = "stopped" if ending.stopped and ending.exit_code else ending.status
+        reason = ending.reason
+        if status == "stopped":
+            reason = f"{reason}; --resume continues after frame {self.frames - 1}"
+        seconds = perf_counter() - began
+        return Outcome(
+            self.job.name,
+            self.folder,
+            status,
+            ending.exit_code,
+            self.frames,
+            self.people,
+            len(self.ids),
+            seconds,
+            reason,
+        )
+
+    def summarise(self, header: dict[str, Any], ending: _Ending, outcome: Outcome, missing: list[str]) -> None:
+        """Write ``run.json``."""
+        stages = {"detector": self.pipeline.detector, "pose": self.pipeline.pose}
+        timings = {k: (t.seconds, t.frames) for k, t in (*self.pipeline.timings.items(), *self.clocks.items())}
+        timings["decode"] = self.feed.decoding
+        del timings["read"]  # the wait for the decoding thread, which overlaps with everything
+        summary = {
+            "schema": "posepipe.run",
+            "version": 1,
+            "finished": not ending.stopped,
+            "status": outcome.status,
+            "reason": ending.reason,
+            "exit_code": outcome.exit_code,
+            "video": header["video"],
+            "frames": outcome.frames,
+            "people": outcome.people,
+            "tracks": outcome.tracks,
+            "seconds": round(outcome.seconds, 3),
+            "fps": round(outcome.frames / outcome.seconds, 2),
+            "speed": speeds(timings),
+            "engines": engines(stages),
+            "machine": machine(),
+            "weights": header["weights"],
+            "config": header["config"],
+            "missing": missing,
+            "versions": versions(),
+        }
+        write_json(self.folder / "run.json", summary)
+
+    @contextmanager
+    def clock(self, name: str) -> Iterator[None]:
+        """Time a part of the work on a frame."""
+        start = perf_counter()
+        yield
+        self.clocks[name].seconds += perf_counter() - start
+        self.clocks[name].frames += 1

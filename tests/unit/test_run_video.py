@@ -1,0 +1,222 @@
+"""The job of one input, with stages that need no network and pictures without loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import CountingTracker, GridPose, SquareDetector, picture
+
+from posepipe.config import Config
+from posepipe.io.records import read_records
+from posepipe.io.video import open_video
+from posepipe.pipeline import Pipeline
+from posepipe.report import Outcome
+from posepipe.run.batch import run_batch
+from posepipe.run.feed import Stop
+from posepipe.run.inputs import plan
+from posepipe.run.video import Options, run_video
+
+FRAMES = 20
+MADE = ["coco_results.json", "overlay.mp4", "poses.csv", "records.jsonl", "run.json", "streams.npz", "tracks.txt"]
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(FRAMES):
+        rgb = picture(number, people=number % 3)
+        cv2.imwrite(str(folder / f"{number}.png"), rgb[..., ::-1])
+    return folder
+
+
+def fake_pipeline(**settings: int) -> Pipeline:
+    return Pipeline(SquareDetector(), GridPose(), CountingTracker(), Config(**settings))
+
+
+def run(shots: Path, pipeline: Pipeline | None = None, **options: object) -> Outcome:
+    wanted = Options(out=shots.parent / "out", quiet=True, **options)
+    (outcome,) = run_batch(plan([str(shots)]), pipeline or fake_pipeline(), wanted)
+    return outcome
+
+
+def summary_of(outcome: Outcome) -> dict[str, object]:
+    return json.loads((outcome.folder / "run.json").read_text())
+
+
+def test_the_folder_holds_seven_files_that_agree(shots: Path) -> None:
+    outcome = run(shots)
+    assert (outcome.status, outcome.exit_code, outcome.frames) == ("ok", 0, FRAMES)
+    assert sorted(p.name for p in outcome.folder.iterdir()) == MADE
+    records = read_records(outcome.folder / "records.jsonl")
+    people = [len(result.tracks) for result in records]
+    assert people == [n % 3 for n in range(FRAMES)]
+    assert records.summary == {
+        "type": "summary",
+        "status": "ok",
+        "frames": FRAMES,
+        "people": sum(people),
+        "tracks": 2,
+        "reason": None,
+    }
+    summary = summary_of(outcome)
+    assert (summary["frames"], summary["people"], summary["tracks"]) == (FRAMES, sum(people), 2)
+    assert (summary["finished"], summary["status"], summary["exit_code"]) == (True, "ok", 0)
+    assert summary["engines"] == {"detector": "SquareDetector", "pose": "GridPose"}
+    assert set(summary["speed"]) == {"decode", "detector", "pose", "tracker", "records", "draw", "encode"}
+    assert all(set(stage) == {"frames", "ms", "fps"} for stage in summary["speed"].values())
+    assert {"posepipe", "python", "numpy", "av"} <= set(summary["versions"])
+    with open_video(outcome.folder / "overlay.mp4") as overlay:
+        assert [round(frame.pts, 3) for frame in overlay] == [n / 25 for n in range(FRAMES)]
+
+
+def test_no_video(shots: Path) -> None:
+    outcome = run(shots, video=False)
+    assert sorted(p.name for p in outcome.folder.iterdir()) == [name for name in MADE if name != "overlay.mp4"]
+    assert "draw" not in summary_of(outcome)["speed"]
+
+
+def test_records_do_not_say_when_or_where(shots: Path) -> None:
+    first = run(shots)
+    text = (first.folder / "records.jsonl").read_text()
+    assert str(shots.parent) not in text
+    again = run(shots, overwrite=True)
+    assert (again.folder / "records.jsonl").read_text() == text
+
+
+def test_a_finished_run_is_skipped_and_keeps_its_files(shots: Path) -> None:
+    outcome = run(shots)
+    before = {p.name: p.stat().st_mtime_ns for p in outcome.folder.iterdir()}
+    pipeline = fake_pipeline()
+    assert run(shots, pipeline, resume=True).status == "skipped"
+    assert pipeline.detector.looked == []
+    assert {p.name: p.stat().st_mtime_ns for p in outcome.folder.iterdir()} == before
+
+
+def test_a_limited_run_can_be_continued(shots: Path) -> None:
+    whole = {name: (run(shots).folder / name).read_bytes() for name in MADE if name != "run.json"}
+    part = run(shots, overwrite=True, limit_frames=12)
+    assert (part.status, part.exit_code, part.frames) == ("ok", 0, 12)
+    assert part.reason == "stopped at --limit-frames 12"
+    assert not summary_of(part)["finished"]
+    pipeline = fake_pipeline()
+    rest = run(shots, pipeline, resume=True)
+    assert (rest.status, rest.frames, rest.reason) == ("ok", FRAMES, None)
+    assert pipeline.detector.looked == list(range(12, FRAMES))
+    for name in whole:
+        assert (rest.folder / name).read_bytes() == whole[name], name
+
+
+def test_a_lower_limit_on_resuming_takes_nothing_away(shots: Path) -> None:
+    run(shots, limit_frames=12)
+    assert run(shots, resume=True, limit_frames=5).frames == 12
+
+
+class LensCap(SquareDetector):
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def detect(self, frame):
+        if frame.index == self.index:
+            raise RuntimeError("lens cap")
+        return super().detect(frame)
+
+
+def test_a_stage_that_fails_keeps_what_was_done_and_can_be_resumed(shots: Path) -> None:
+    whole = (run(shots).folder / "records.jsonl").read_bytes()
+    outcome = run(shots, Pipeline(LensCap(14), GridPose(), CountingTracker()), overwrite=True)
+    assert (outcome.status, outcome.exit_code, outcome.frames) == ("stopped", 1, 14)
+    assert "the detector stage failed at frame 14: RuntimeError: lens cap; --resume continues" in outcome.reason
+    assert sorted(p.name for p in outcome.folder.iterdir()) == MADE
+    assert sum(1 for _ in read_records(outcome.folder / "records.jsonl")) == 14
+    assert run(shots, resume=True).status == "ok"
+    assert (outcome.folder / "records.jsonl").read_bytes() == whole
+
+
+def test_a_stage_that_fails_at_once_leaves_nothing(shots: Path) -> None:
+    outcome = run(shots, Pipeline(LensCap(0), GridPose(), CountingTracker()))
+    assert (outcome.status, outcome.exit_code, outcome.frames) == ("failed", 1, 0)
+    assert not outcome.folder.exists()
+
+
+class Presses(SquareDetector):
+    """Stops the run while a frame is looked at, as a user would."""
+
+    def __init__(self, stop: Stop, index: int) -> None:
+        super().__init__()
+        self.stop, self.index = stop, index
+
+    def detect(self, frame):
+        if frame.index == self.index:
+            self.stop.signum = 15
+        return super().detect(frame)
+
+
+def test_a_signal_closes_everything_and_the_run_can_be_resumed(shots: Path) -> None:
+    whole = (run(shots).folder / "records.jsonl").read_bytes()
+    stop = Stop()
+    pipeline = Pipeline(Presses(stop, 13), GridPose(), CountingTracker())
+    (job,) = plan([str(shots)])
+    outcome = run_video(job, pipeline, Options(shots.parent / "out", overwrite=True, quiet=True), stop)
+    assert (outcome.status, outcome.exit_code) == ("stopped", 143)
+    assert 0 < outcome.frames <= 13
+    assert sorted(p.name for p in outcome.folder.iterdir()) == MADE
+    summary = read_records(outcome.folder / "records.jsonl").summary
+    assert summary is not None
+    assert (summary["status"], summary["reason"]) == ("truncated", "stopped by SIGTERM")
+    assert run(shots, resume=True).status == "ok"
+    assert (outcome.folder / "records.jsonl").read_bytes() == whole
+
+
+def test_a_signal_before_the_first_result_leaves_nothing(shots: Path) -> None:
+    stop = Stop()
+    stop.signum = 2
+    (job,) = plan([str(shots)])
+    outcome = run_video(job, fake_pipeline(), Options(shots.parent / "out", quiet=True), stop)
+    assert (outcome.status, outcome.exit_code, outcome.frames) == ("stopped", 130, 0)
+    assert not outcome.folder.exists()
+
+
+def test_what_a_kill_leaves_is_taken_up(shots: Path) -> None:
+    outcome = run(shots)
+    records = outcome.folder / "records.jsonl"
+    whole = records.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for kept in (0, 1, 2, 8, FRAMES, FRAMES + 1, FRAMES + 2):
+        records.write_bytes(b"".join(lines[:kept]) + b'{"type":"fra')
+        (outcome.folder / "run.json").unlink()
+        (outcome.folder / ".poses.0123abcd.tmp.csv").touch()
+        assert run(shots, resume=True).status == "ok"
+        assert records.read_bytes() == whole
+        assert sorted(p.name for p in outcome.folder.iterdir()) == MADE
+
+
+@pytest.mark.parametrize("settings", [{"stride": 2}, {"detector_stride": 3}, {"max_people": 1}])
+def test_results_of_other_settings_are_not_continued(shots: Path, settings: dict[str, int]) -> None:
+    run(shots, limit_frames=6)
+    outcome = run(shots, fake_pipeline(**settings), resume=True)
+    assert outcome.exit_code == 6
+    assert f"another {next(iter(settings))}" in outcome.reason
+    assert run(shots, fake_pipeline(batch=2, threads=1), resume=True).status == "ok"
+
+
+def test_skipped_frames_are_on_record(shots: Path) -> None:
+    outcome = run(shots, fake_pipeline(stride=5))
+    skipped = [result.skipped for result in read_records(outcome.folder / "records.jsonl")]
+    assert skipped == [n % 5 != 0 for n in range(FRAMES)]
+
+
+def test_pictures_of_many_sizes_make_one_video(tmp_path: Path) -> None:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for number, size in enumerate([(48, 64), (64, 48), (31, 95)]):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((*size, 3), np.uint8))
+    outcome = run(folder)
+    assert outcome.frames == 3
+    with open_video(outcome.folder / "overlay.mp4") as overlay:
+        assert {frame.image.shape for frame in overlay} == {(48, 64, 3)}
