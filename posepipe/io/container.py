@@ -23,6 +23,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from posepipe.errors import InputError
+from posepipe.io.clock import Clock
 from posepipe.io.reader import VideoInfo, VideoReader, check_size, display_matrix, size_guard, upright
 from posepipe.io.structure import find_fault, missing_index
 from posepipe.types import Frame
@@ -36,7 +37,6 @@ _THREADS = 4
 _NO_PTS = ("avi", "h264", "hevc", "m4v", "mpegvideo")
 _NETWORK = "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtmp,rtmps,srt,crypto"
 _TIMEOUT_S = 10.0
-_DAY_S = 86_400
 _LIVE = ("rtsp://", "rtsps://", "rtmp://", "rtmps://", "udp://", "rtp://", "srt://")
 _UNSPECIFIED = 2
 _BT709_FROM_HEIGHT = 577
@@ -148,7 +148,7 @@ class ContainerReader(VideoReader):
             raise InputError(
                 f"no picture of {self._name} can be decoded", hint="The file broke off or is damaged; get it anew"
             )
-        self._clock = _Clock(self._pass, first[1])
+        self._clock = _clock(self._pass, first[1])
         image, turn = self._picture(first[0])
         self._first = (image, first[1])
         self.info = self._inform(image, turn)
@@ -244,39 +244,17 @@ class ContainerReader(VideoReader):
         return upright(np.asarray(rgb.to_ndarray(), np.uint8), _matrix(frame))
 
 
-class _Clock:
-    """Seconds of frames from their ticks; strictly increasing whatever the file says."""
+def _clock(way: _Pass, first: int | None) -> Clock:
+    """The clock of a stream; 0 is where the first of the file's streams starts."""
+    base = way.stream.time_base or Fraction(1, 1000)
+    starts = [s.start_time * s.time_base for s in _timed(way.container) if s.start_time is not None and s.time_base]
+    start = min([*starts, *([] if first is None else [first * base])], default=Fraction(0))
+    return Clock(base, _period(way.stream), start)
 
-    def __init__(self, way: _Pass, first: int | None) -> None:
-        stream = way.stream
-        self._base = stream.time_base or Fraction(1, 1000)
-        self._period = 1 / Fraction(stream.guessed_rate or stream.average_rate or 25)
-        starts = [s.start_time * s.time_base for s in _timed(way.container) if s.start_time is not None and s.time_base]
-        self._start = min([*starts, *([] if first is None else [first * self._base])], default=Fraction(0))
-        self._last: Fraction | None = None
-        self.mended = self.leaps = 0
 
-    def seconds(self, ticks: int | None) -> float:
-        """Time of the next frame.
-
-        One that is not after the frame before is put a tick after it where it repeats or lies a little back; where
-        time leaps back (files strung together), the clock goes on from the frame before.
-        """
-        last = self._last
-        if ticks is None:
-            now = Fraction(0) if last is None else last + self._period
-        else:
-            now = ticks * self._base - self._start
-        if last is not None and now <= last:
-            self.mended += 1
-            if last - now > 1:
-                self._start -= last + self._period - now
-                now = last + self._period
-            else:
-                now = last + min(self._base, self._period)
-        self.leaps += last is not None and now - last > _DAY_S
-        self._last = now
-        return float(now)
+def _period(stream: Any) -> Fraction:
+    """How long a frame is shown, as far as the file tells."""
+    return 1 / Fraction(stream.guessed_rate or stream.average_rate or 25)
 
 
 def _timed(container: Any) -> list[Any]:
@@ -320,7 +298,7 @@ def _is_complete(way: _Pass, info: VideoInfo, cut: bool) -> bool | None:
     if not {"matroska", "flv"} & set(way.formats) or info.duration_s is None or way.last_end is None:
         return None
     stream = way.stream
-    period = 1 / Fraction(stream.guessed_rate or stream.average_rate or 25)
+    period = _period(stream)
     length = (way.last_end - (stream.start_time or 0)) * (stream.time_base or Fraction(0))
     if length >= info.duration_s - (0.1 if cut else 1.5) * period:
         return True

@@ -166,7 +166,12 @@ def _remux(source: Path, target: Path) -> None:
     """Copy a video, packet by packet, into an mp4 whose index stands before the pictures."""
     with av.open(f"file:{source}") as part, av.open(str(target), "w", options={"movflags": "faststart"}) as whole:
         stream = whole.add_stream_from_template(part.streams.video[0])
+        before: int | None = None
         for packet in part.demux(part.streams.video[0]):
-            if packet.size:
-                packet.stream = stream
-                whole.mux(packet)
+            if not packet.size or packet.dts is None:
+                continue
+            # Counts for the last one only: it is shown as long as the one before it.
+            packet.duration = packet.dts - before if before is not None else _TICKS // 25
+            before = packet.dts
+            packet.stream = stream
+            whole.mux(packet)

@@ -14,10 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from clips import CORNERS, HEIGHT, WIDTH, lay, numbered, numbers, write_clip, write_sound
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posepipe.config import data_root
 from posepipe.errors import InputError
 from posepipe.io import container
+from posepipe.io.clock import Clock
 from posepipe.io.pictures import natural_order
 from posepipe.io.video import open_video
 
@@ -96,15 +99,29 @@ def test_time_grows_where_files_are_strung_together(tmp_path):
     assert reader.status == "damaged"
 
 
-def test_clock_puts_a_repeated_time_a_tick_later(tmp_path):
-    with av.open(str(write_clip(tmp_path / "c.mp4", 3))) as plain:
-        way = type("Way", (), {"stream": plain.streams.video[0], "container": plain})
-        clock = container._Clock(way, 0)
-        base = plain.streams.video[0].time_base
-        second = int(1 / base)
-        times = [clock.seconds(t) for t in (0, second, second, 2 * second, None)]
-    assert times == pytest.approx([0, 1, 1 + float(base), 2, 2.04], abs=1e-9)
-    assert clock.mended == 1
+def test_clock_puts_a_repeated_time_a_tick_later():
+    clock = Clock(Fraction(1, 1000), Fraction(1, 25), Fraction(0))
+    times = [clock.seconds(ticks) for ticks in (0, 1000, 1000, 2000, None, 1990)]
+    assert times == pytest.approx([0, 1, 1.001, 2, 2.04, 2.041], abs=1e-12)
+    assert (clock.mended, clock.leaps) == (2, 0)
+
+
+def test_clock_goes_on_where_time_leaps_back_and_tells_where_it_leaps_ahead():
+    clock = Clock(Fraction(1, 10), Fraction(1, 10), Fraction(0))
+    times = [clock.seconds(ticks) for ticks in (0, 100, 0, 1, 2, 10**7)]
+    assert times[:5] == pytest.approx([0, 10, 10.1, 10.2, 10.3], abs=1e-12)
+    assert (clock.mended, clock.leaps) == (1, 1)
+
+
+@given(ticks=st.lists(st.none() | st.integers(-(10**12), 10**12), max_size=30), base=st.fractions("1/1000000", 1))
+def test_clock_always_grows(ticks, base):
+    clock = Clock(base, Fraction(1, 25), Fraction(0))
+    times = [clock.seconds(t) for t in ticks]
+    assert all(b >= a for a, b in itertools.pairwise(times))
+    exact = sorted({t for t in ticks if t is not None and t >= 0})
+    steady = Clock(base, Fraction(1, 25), Fraction(0))
+    assert [steady.seconds(t) for t in exact] == [float(t * base) for t in exact]
+    assert steady.mended == 0
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------

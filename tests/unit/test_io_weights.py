@@ -48,7 +48,8 @@ def test_embedded_weights_are_what_was_published():
         assert verify_weights(entry) is None
         assert weights_path(entry.name) == entry.path
         card = read_card(entry.path)
-        assert (card.name, card.kind, card.licence) == (entry.name, entry.kind, entry.licence)
+        assert (card.name, card.kind) == (entry.name, entry.kind)
+        assert card.licence.startswith(entry.licence)
         assert card.input_size is not None
         assert entry.path.stat().st_size < 15e6
 

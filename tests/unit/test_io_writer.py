@@ -37,6 +37,8 @@ def test_file_is_h264_that_plays_everywhere(tmp_path):
     path = write(tmp_path / "o.mp4", [i / 25 for i in range(10)])
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+    with open_video(path) as reader:
+        assert (reader.info.fps, reader.info.duration_s) == (25.0, 0.4)
     with av.open(str(path)) as plain:
         stream = plain.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
