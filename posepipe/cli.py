@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    if os.environ.get("POSEPIPE_DEBUG") == "1":
+    if os.environ.get("POSEPIPE_DEBUG") == "1" and sys.exc_info()[0] is not None:
         traceback.print_exc()
     print(f"posepipe: error: {_one_line(message)}", file=sys.stderr)
     return code

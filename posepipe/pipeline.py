@@ -32,8 +32,8 @@ NOMINAL_FPS = 25.0
 _CHUNK_PEOPLE = 32
 # A person whose box was carried, not detected, is dropped when fewer of the keypoints than this are found.
 _CARRY_FOUND = 0.25
-_CARRY_MARGIN = 0.1
 _CARRY_OVERLAP = 0.8
+_CARRY_GROWTH = 0.1
 
 
 @dataclass
@@ -68,16 +68,17 @@ def _found(poses: Poses, keypoint_score: float) -> NDArray[np.bool_]:
     return np.asarray((poses.score >= keypoint_score).mean(1) >= _CARRY_FOUND)
 
 
-def carried_boxes(poses: Poses, size: tuple[int, int], keypoint_score: float) -> Detections:
+def carried_boxes(last: Tracks, before: Tracks, size: tuple[int, int], keypoint_score: float) -> Detections:
     """Where to look for the people of one frame in the next, when no detector runs on it.
 
-    A box moves half way to the extent of its person's keypoints: it follows a walking person, keeps its size where
-    the keypoints do not reach (hair, soles), and does not grow from frame to frame.
+    A box moves as the keypoints of its person did from the frame before to this one (median), and grows, by a tenth of
+    its size at most, where keypoints have left it (arms that are spread). It does not shrink to their extent: that is
+    smaller with every keypoint that is hidden, and the next crop would hide more.
 
     Parameters
     ----------
-    poses
-        N people of the frame before.
+    last, before
+        The people of the latest two frames that were worked on.
     size
         (height, width) of the picture in px.
     keypoint_score
@@ -85,20 +86,28 @@ def carried_boxes(poses: Poses, size: tuple[int, int], keypoint_score: float) ->
 
     Returns
     -------
-    At most N boxes in the picture, in the order of ``poses``, one for people whose boxes nearly coincide.
+    At most as many boxes as people in ``last``, in their order; one for people whose boxes nearly coincide.
     """
-    poses = poses[_found(poses, keypoint_score)]
-    good = (poses.score >= keypoint_score)[..., None]
-    low = np.where(good, poses.xy, np.inf).min(1)
-    high = np.where(good, poses.xy, -np.inf).max(1)
-    margin = _CARRY_MARGIN * (high - low)
-    boxes = (poses.boxes + np.concatenate([low - margin, high + margin], axis=1)) / 2
+    poses = last.poses
+    step = np.zeros((len(poses), 2), np.float32)
+    rows = {int(track): row for row, track in enumerate(before.track_id)}
+    for row, track in enumerate(last.track_id.tolist()):
+        if track in rows:
+            earlier = rows[track]
+            both = (poses.score[row] >= keypoint_score) & (before.poses.score[earlier] >= keypoint_score)
+            if both.any():
+                step[row] = np.median(poses.xy[row][both] - before.poses.xy[earlier][both], axis=0)
+    low, high = poses.boxes[:, :2] + step, poses.boxes[:, 2:] + step
+    good, xy, room = (poses.score >= keypoint_score)[..., None], poses.xy + step[:, None], _CARRY_GROWTH * (high - low)
+    least = np.maximum(np.where(good, xy, np.inf).min(1), low - room)
+    most = np.minimum(np.where(good, xy, -np.inf).max(1), high + room)
+    boxes = np.concatenate([np.minimum(low, least), np.maximum(high, most)], axis=1)
     height, width = size
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-    inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
-    boxes, score = boxes[inside], poses.box_score[inside]
-    keep = np.sort(nms(boxes, score, _CARRY_OVERLAP))
-    return Detections(boxes[keep], score[keep])
+    keep = _found(poses, keypoint_score) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    boxes, score = boxes[keep], poses.box_score[keep]
+    order = np.sort(nms(boxes, score, _CARRY_OVERLAP))
+    return Detections(boxes[order], score[order])
 
 
 class Pipeline:
@@ -266,7 +275,7 @@ class _Run:
         self.config, self.detector, self.pose, self.tracker = config, detector, pose, tracker
         self.timings = {name: Timing() for name in ("read", "detector", "pose", "tracker")}
         self.seen = 0
-        self.last = Poses.empty(pose.skeleton)
+        self.last = self.before = Tracks.empty(pose.skeleton)
 
     @contextmanager
     def stage(self, name: str, works: Sequence[_Work]) -> Iterator[None]:
@@ -284,11 +293,11 @@ class _Run:
 
     def look(self, frame: Frame, recorded: FrameResult | None) -> _Work:
         """Find the people of the next frame, unless it is recorded or passed over."""
-        if recorded is not None and recorded.frame_index != frame.index:
+        if recorded is not None and (recorded.frame_index, recorded.pts) != (frame.index, frame.pts):
             raise UsageError(
                 "the records are not of these frames",
-                got=f"a record of frame {recorded.frame_index}",
-                expected=f"frame {frame.index}",
+                got=f"a record of frame {recorded.frame_index} at {recorded.pts} s",
+                expected=f"frame {frame.index} at {frame.pts} s",
             )
         position, self.seen = self.seen, self.seen + 1
         work = _Work(frame, recorded, looked=position % self.config.stride == 0)
@@ -301,7 +310,7 @@ class _Run:
         """Fill in where the people of a frame are: from the detector, or from their last poses."""
         if work.carried:
             height, width = work.frame.image.shape[:2]
-            work.detections = carried_boxes(self.last, (height, width), self.config.keypoint_score)
+            work.detections = carried_boxes(self.last, self.before, (height, width), self.config.keypoint_score)
             return
         with self.stage("detector", [work]):
             found = self.detector.detect(work.frame)
@@ -367,5 +376,5 @@ class _Run:
                 expected=work.recorded.tracks.track_id.tolist(),
                 hint="They come from other settings or another tracker: start the run again",
             )
-        self.last = poses
+        self.before, self.last = self.last, tracks
         return FrameResult(frame.index, frame.pts, tracks)

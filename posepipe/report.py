@@ -15,9 +15,11 @@ from typing import Any, TextIO
 
 from posepipe import __version__
 from posepipe.config import Config
+from posepipe.errors import WeightsError
 from posepipe.io.atomic import atomic_path, sha256_of
 from posepipe.io.schema import skeleton_to_json
 from posepipe.io.video import VideoInfo
+from posepipe.io.weights import read_card
 from posepipe.skeleton import Skeleton
 
 __all__ = [
@@ -144,7 +146,7 @@ def records_header(
     skeleton
         The keypoints.
     stages
-        The networks by name; a stage says in ``weights`` which file it was built from, and in ``licence`` its terms.
+        The networks by name; a stage says in ``weights`` which file it was built from, and that file's card its terms.
     """
     settings = {k: _without_folder(v) if isinstance(v, str) else v for k, v in asdict(config).items()}
     files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
@@ -162,9 +164,17 @@ def records_header(
         },
         "skeleton": skeleton_to_json(skeleton),
         "weights": {name: None if file is None else sha256_of(file) for name, file in files.items()},
-        "licences": {name: getattr(stage, "licence", None) for name, stage in stages.items()},
+        "licences": {name: None if file is None else _licence(file) for name, file in files.items()},
         "config": settings,
     }
+
+
+def _licence(weights: Path) -> str | None:
+    """What the card of a weights file says of its terms; None where it has no card."""
+    try:
+        return read_card(weights).licence or None
+    except WeightsError:
+        return None
 
 
 def _without_folder(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from posepipe.errors import PosepipeError
@@ -35,12 +36,17 @@ def run_batch(
         for job in jobs:
             folder = options.out / job.name
             if stop.signum is not None:
-                outcomes.append(Outcome(job.name, folder, "not begun", 0))
+                outcomes.append(Outcome(job.name, folder, "not begun", 128 + stop.signum))
                 continue
             try:
                 outcome = run_video(job, pipeline, options, stop)
             except PosepipeError as error:
                 outcome = Outcome(job.name, folder, "failed", error.exit_code, reason=str(error))
+            except Exception as error:  # a mistake of ours in one video does not take the others along
+                if os.environ.get("POSEPIPE_DEBUG") == "1":
+                    raise
+                reason = f"unexpected {type(error).__name__}: {error}; set POSEPIPE_DEBUG=1 to see where"
+                outcome = Outcome(job.name, folder, "failed", PosepipeError.exit_code, reason=reason)
             tell(outcome)
             outcomes.append(outcome)
     return outcomes

@@ -84,6 +84,7 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
         header = records_header(reader.info, job.path, pipeline.config, pipeline.pose.skeleton, stages)
         recorded = 0
         if options.resume and not options.overwrite and has_records(folder):
+            _refuse_live(reader, folder)
             held = continue_in(folder, header)
             if held is None:
                 return Outcome(job.name, folder, "skipped", 0)
@@ -91,11 +92,19 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
         else:
             start_in(folder, job, overwrite=options.overwrite or options.resume)
         feed = Feed(reader, stop, options.limit_frames and max(options.limit_frames, recorded))
-        return _Video(job, folder, pipeline, reader, feed, options, stop).run(header, recorded, began)
+        return _Video(job, folder, pipeline, reader, feed, options, stop, recorded).run(header, began)
     finally:
         # A reader that hangs in its thread is left to the end of the process.
         if feed is None or feed.close():
             reader.close()
+
+
+def _refuse_live(reader: VideoReader, folder: Path) -> None:
+    if reader.live:
+        raise OutputError(
+            f"{folder} holds results of a live source, which cannot be continued",
+            hint="--overwrite replaces them, -o names another folder",
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class _LateError(Exception):
 
 
 class _Video:
-    """One video on its way into its folder."""
+    """One video on its way into its folder; its first ``recorded`` frames are on record already."""
 
     def __init__(
         self,
@@ -124,31 +133,31 @@ class _Video:
         feed: Feed,
         options: Options,
         stop: Stop,
+        recorded: int,
     ) -> None:
         self.job, self.folder, self.pipeline, self.options = job, folder, pipeline, options
         self.reader, self.feed, self.stop = reader, feed, stop
+        self.recorded, self.frames = recorded, 0
         self.records_path = folder / "records.jsonl"
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
-        self.frames = self.people = 0
-        self.ids: set[int] = set()
         self.overlay: VideoWriter | None = None
         self.deadline: float | None = None
 
-    def run(self, header: dict[str, Any], recorded: int, began: float) -> Outcome:
+    def run(self, header: dict[str, Any], began: float) -> Outcome:
         """All frames, then everything that is made from the records."""
         own = {k: v for k, v in header.items() if k not in ("type", "schema", "version")}
         try:
-            with RecordWriter(self.records_path, own, append=recorded > 0) as records:
-                ending = self.work(records, recorded)
+            with RecordWriter(self.records_path, own, append=self.recorded > 0) as records:
+                ending = self.work(records)
                 records.close(ending.status, ending.reason)
             self.close_overlay()
-        except PosepipeError:
+        except Exception:
             with suppress(OutputError):
                 self.close_overlay()
-            if not self.frames:
+            if not self.on_record:
                 discard(self.folder, self.job)
             raise
-        if not self.frames and ending.stopped:
+        if not self.on_record:
             discard(self.folder, self.job)
             return self.outcome(ending, began)
         missing = self.export()
@@ -159,19 +168,24 @@ class _Video:
         self.summarise(header, ending, outcome, missing)
         return outcome
 
-    def work(self, records: RecordWriter, recorded: int) -> _Ending:
+    @property
+    def on_record(self) -> int:
+        """Frames that the records hold."""
+        return max(self.frames, self.recorded)
+
+    def work(self, records: RecordWriter) -> _Ending:
         """Every frame; returns how it ended. Raises what left nothing on record, or keeps it from being written."""
         try:
-            self.frame_by_frame(records, recorded)
+            self.frame_by_frame(records)
         except Interrupted as wish:
             return _Ending("truncated", str(wish), wish.exit_code, stopped=True)
         except OutputError:
             raise
         except PosepipeError as error:
-            if not self.frames:
+            if not self.on_record:
                 raise
             return _Ending("truncated", f"stopped: {error}", error.exit_code, stopped=True)
-        if not self.frames:
+        if not self.on_record:
             raise InputError(f"{self.job.source} holds no picture that can be decoded", hint="Is it whole?")
         limit = self.options.limit_frames
         if limit is not None and self.frames >= limit:
@@ -179,19 +193,17 @@ class _Video:
         status, reason = self.reader.status, self.reader.reason
         return _Ending(status, reason, 0 if status == "ok" else DamagedInputError.exit_code)
 
-    def frame_by_frame(self, records: RecordWriter, recorded: int) -> None:
+    def frame_by_frame(self, records: RecordWriter) -> None:
         """For every frame a result, a record and a picture."""
-        earlier = islice(read_records(self.records_path), recorded) if recorded else ()
+        earlier = islice(read_records(self.records_path), self.recorded) if self.recorded else ()
         progress = Progress(self.folder.name, self.expected(), quiet=self.options.quiet)
         with closing(progress), closing(self.pipeline.process(self.feed, earlier)) as results:
             for result in results:
                 frame = self.feed.take()
-                if self.frames >= recorded:
+                if self.frames >= self.recorded:
                     with self.clock("records"):
                         records.write(result)
                 self.frames += 1
-                self.people += len(result.tracks)
-                self.ids.update(result.tracks.track_id[result.tracks.confirmed].tolist())
                 if self.options.video:
                     self.draw(frame, result)
                 progress.update(len(result.tracks))
@@ -246,22 +258,16 @@ class _Video:
             yield frame
 
     def outcome(self, ending: _Ending, began: float) -> Outcome:
-        """The result in a few figures."""
+        """The result in a few figures, those of the records' own summary."""
         status = "stopped" if ending.stopped and ending.exit_code else ending.status
         reason = ending.reason
-        if status == "stopped":
-            reason = f"{reason}; --resume continues after frame {self.frames - 1}"
+        if status == "stopped" and self.on_record and not self.reader.live:
+            reason = f"{reason}; --resume continues after frame {self.on_record - 1}"
+        counts = (read_records(self.records_path).summary if self.on_record else None) or {}
+        people, tracks = counts.get("people", 0), counts.get("tracks", 0)
         seconds = perf_counter() - began
         return Outcome(
-            self.job.name,
-            self.folder,
-            status,
-            ending.exit_code,
-            self.frames,
-            self.people,
-            len(self.ids),
-            seconds,
-            reason,
+            self.job.name, self.folder, status, ending.exit_code, self.on_record, people, tracks, seconds, reason
         )
 
     def summarise(self, header: dict[str, Any], ending: _Ending, outcome: Outcome, missing: list[str]) -> None:

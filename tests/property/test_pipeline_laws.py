@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from posepipe.config import Config
 from posepipe.pipeline import CHUNK, Pipeline, carried_boxes, quantise
-from posepipe.types import FrameResult, Poses
+from posepipe.types import FrameResult, Poses, Tracks
 
 crowds = st.lists(st.integers(0, 4), max_size=20)
 strides = st.integers(1, 5)
@@ -107,14 +107,19 @@ def test_rounded_values_survive_their_decimal_text(poses: Poses) -> None:
     np.testing.assert_array_equal(np.array(text, np.float64).astype(np.float32), rounded.xy.ravel())
 
 
+def tracked(poses: Poses, first: int) -> Tracks:
+    count = len(poses)
+    return Tracks(poses, poses.boxes, np.arange(first, first + count), np.ones(count, bool), np.zeros(count))
+
+
 @MANY
-@given(people(), st.integers(1, 3000), st.integers(1, 3000), st.floats(0, 1))
+@given(people(), people(), st.integers(1, 3), st.integers(1, 3000), st.integers(1, 3000), st.floats(0, 1))
 def test_carried_boxes_lie_in_the_picture_and_are_no_more_than_the_people(
-    poses: Poses, height: int, width: int, least: float
+    last: Poses, before: Poses, first: int, height: int, width: int, least: float
 ) -> None:
-    carried = carried_boxes(poses, (height, width), least)
-    assert len(carried) <= len(poses)
+    carried = carried_boxes(tracked(last, 1), tracked(before, first), (height, width), least)
+    assert len(carried) <= len(last)
     assert (carried.boxes >= 0).all()
     assert (carried.boxes <= [width, height, width, height]).all()
     assert (carried.boxes[:, 2:] - carried.boxes[:, :2] >= 1).all()
-    assert np.isin(carried.score, poses.box_score).all()
+    assert np.isin(carried.score, last.box_score).all()

@@ -9,7 +9,7 @@ from fakes import CountingTracker, GridPose, SquareDetector, picture, pictures
 from posepipe.config import Config
 from posepipe.errors import StageError, UsageError, WeightsError
 from posepipe.pipeline import CHUNK, NOMINAL_FPS, Pipeline, carried_boxes, quantise
-from posepipe.types import Detections, Frame, FrameResult, Poses
+from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
 
 def fake_pipeline(**settings: int | float) -> Pipeline:
@@ -186,27 +186,54 @@ def test_a_carried_person_whose_pose_is_lost_is_dropped() -> None:
     assert counts == [1, 0, 0, 1, 0, 0, 1]
 
 
-def test_carried_boxes_follow_the_keypoints_and_stay_inside() -> None:
-    boxes = np.array([[10, 10, 30, 50], [100, 100, 140, 160]], np.float32)
-    poses = Poses.unseen(Detections(boxes, np.array([0.9, 0.8])))
-    xy = poses.xy + np.linspace(-8, 8, 17)[None, :, None] + np.array([5, 0])
-    moved = Poses(xy, np.full((2, 17), 0.9), boxes, poses.box_score)
-    carried = carried_boxes(moved, (150, 135), 0.3)
-    centre = carried.boxes[0, ::2].mean()
-    assert 20 < centre < 25
-    assert (carried.boxes[:, 2] <= 135).all()
-    assert (carried.boxes[:, 3] <= 150).all()
+def tracked(poses: Poses, ids: list[int] | None = None) -> Tracks:
+    count = len(poses)
+    return Tracks(poses, poses.boxes, ids or range(1, count + 1), np.ones(count, bool), np.zeros(count))
+
+
+def moved(poses: Poses, step: tuple[float, float]) -> Poses:
+    return Poses(poses.xy + np.array(step), poses.score, poses.boxes + np.tile(step, 2), poses.box_score)
+
+
+TWO = GridPose()._pose(Detections(np.array([[10, 10, 30, 50], [60, 20, 90, 80]]), np.array([0.9, 0.8])))
+
+
+def test_carried_boxes_keep_their_size_and_move_with_their_person() -> None:
+    last = moved(TWO, (3, -2))
+    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200), 0.3)
+    np.testing.assert_allclose(carried.boxes, TWO.boxes + np.array([6, -4, 6, -4]), atol=1e-4)
+    np.testing.assert_array_equal(carried.score, TWO.box_score)
+
+
+@pytest.mark.parametrize(("reach", "grown"), [(25, 0), (31, 1), (500, 2)])
+def test_a_carried_box_grows_a_little_to_where_a_limb_is_stretched(reach: float, grown: float) -> None:
+    xy = TWO.xy.copy()
+    xy[0, :5, 0] = reach
+    last = Poses(xy, TWO.score, TWO.boxes, TWO.box_score)
+    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200), 0.3)
+    np.testing.assert_allclose(carried.boxes, TWO.boxes + np.array([[0, 0, grown, 0], [0, 0, 0, 0]]), atol=1e-4)
+
+
+def test_people_are_told_apart_by_their_ids_and_newcomers_stay() -> None:
+    before = tracked(moved(TWO, (-100, 0))[::-1], ids=[7, 8])
+    carried = carried_boxes(tracked(TWO, ids=[9, 7]), before, (200, 200), 0.3)
+    np.testing.assert_allclose(carried.boxes, [[10, 10, 30, 50], [160, 20, 190, 80]], atol=1e-4)
+
+
+def test_carried_boxes_stay_in_the_picture_and_those_that_leave_it_are_dropped() -> None:
+    carried = carried_boxes(tracked(moved(TWO, (15, 0))), tracked(TWO), (60, 70), 0.3)
+    np.testing.assert_allclose(carried.boxes, [[40, 10, 60, 50]], atol=1e-4)
 
 
 def test_two_carried_boxes_on_one_person_become_one() -> None:
     boxes = np.array([[10, 10, 30, 50], [10, 10, 30, 50]], np.float32)
-    found = GridPose()._pose(Detections(boxes, np.array([0.5, 0.9])))
-    carried = carried_boxes(found, (100, 100), 0.3)
+    found = tracked(GridPose()._pose(Detections(boxes, np.array([0.5, 0.9]))))
+    carried = carried_boxes(found, found, (100, 100), 0.3)
     assert carried.score.tolist() == [np.float32(0.9)]
 
 
 def test_nobody_is_carried_from_nobody() -> None:
-    carried = carried_boxes(Poses.empty(), (10, 10), 0.3)
+    carried = carried_boxes(Tracks.empty(), Tracks.empty(), (10, 10), 0.3)
     assert carried.boxes.shape == (0, 4)
 
 

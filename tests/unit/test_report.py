@@ -11,6 +11,7 @@ from posepipe.config import Config
 from posepipe.errors import OutputError
 from posepipe.io.atomic import sha256_of
 from posepipe.io.reader import VideoInfo
+from posepipe.io.weights import weights_path
 from posepipe.report import (
     Outcome,
     Progress,
@@ -73,8 +74,6 @@ def test_versions_and_machine_name_what_figures_depend_on() -> None:
 
 
 class Network:
-    licence = "Apache-2.0"
-
     def __init__(self, weights: Path) -> None:
         self.weights = weights
 
@@ -91,7 +90,7 @@ def test_the_header_names_files_without_their_folders(tmp_path: Path) -> None:
     assert header["config"]["pose"] == "net.onnx"
     assert header["config"]["batch"] == 3
     assert header["weights"] == {"detector": None, "pose": sha256_of(weights)}
-    assert header["licences"] == {"detector": None, "pose": "Apache-2.0"}
+    assert header["licences"] == {"detector": None, "pose": None}
     assert header["video"] == {
         "name": "net.onnx",
         "sha256": sha256_of(weights),
@@ -102,6 +101,12 @@ def test_the_header_names_files_without_their_folders(tmp_path: Path) -> None:
         "frames_declared": 10,
         "duration_s": 0.4,
     }
+
+
+def test_the_header_gives_the_terms_of_the_weights() -> None:
+    stages = {"pose": Network(weights_path("sppe_small"))}
+    header = records_header(VideoInfo("v", 1, 1), None, Config(), COCO17, stages)
+    assert header["licences"]["pose"].startswith("Apache-2.0")
 
 
 @pytest.mark.parametrize(

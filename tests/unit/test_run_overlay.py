@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import cv2
@@ -69,3 +70,25 @@ def test_another_video_is_refused(done: Path) -> None:
         render_records(done / "out/a/records.jsonl", str(done / "b.mp4"), done / "c.mp4", 0.3, quiet=True)
     assert not (done / "c.mp4").exists()
     assert render_records(done / "out/a/records.jsonl", str(done / "a.mp4"), done / "c.mp4", 0.3, quiet=True) == 4
+
+
+def test_a_signal_leaves_a_video_of_what_was_drawn(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def draw_and_press(image: np.ndarray, *rest: object) -> np.ndarray:
+        drawn.append(image)
+        if len(drawn) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return image
+
+    monkeypatch.setattr("posepipe.run.overlay.draw", draw_and_press)
+    line = [
+        "render",
+        str(done / "out/shots/records.jsonl"),
+        str(done / "shots"),
+        "-o",
+        str(done / "part.mp4"),
+        "--quiet",
+    ]
+    assert main(line) == 143
+    assert len(frames_of(done / "part.mp4")) == 4

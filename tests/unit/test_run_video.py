@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import cv2
@@ -180,6 +181,92 @@ def test_a_signal_before_the_first_result_leaves_nothing(shots: Path) -> None:
     outcome = run_video(job, fake_pipeline(), Options(shots.parent / "out", quiet=True), stop)
     assert (outcome.status, outcome.exit_code, outcome.frames) == ("stopped", 130, 0)
     assert not outcome.folder.exists()
+
+
+@pytest.mark.parametrize("stopped_at", [None, 0, 3])
+def test_a_resumed_run_that_is_stopped_early_takes_nothing_away(shots: Path, stopped_at: int | None) -> None:
+    whole = (run(shots).folder / "records.jsonl").read_bytes()
+    part = run(shots, overwrite=True, limit_frames=12)
+    stop = Stop()
+    if stopped_at is None:
+        stop.signum = 2
+    pipeline = Pipeline(SquareDetector(), GridPose(), Tripwire(stop, stopped_at))
+    (job,) = plan([str(shots)])
+    outcome = run_video(job, pipeline, Options(shots.parent / "out", resume=True, quiet=True), stop)
+    assert (outcome.status, outcome.exit_code, outcome.frames) == ("stopped", 130, 12)
+    assert sum(1 for _ in read_records(part.folder / "records.jsonl")) == 12
+    assert summary_of(outcome)["frames"] == 12
+    assert run(shots, resume=True).frames == FRAMES
+    assert (part.folder / "records.jsonl").read_bytes() == whole
+
+
+class Tripwire(CountingTracker):
+    """Stops the run when a frame is tracked."""
+
+    def __init__(self, stop: Stop, count: int | None) -> None:
+        super().__init__()
+        self.stop, self.count = stop, count
+
+    def update(self, poses, image=None):
+        if self.updates == self.count:
+            self.stop.signum = 2
+        return super().update(poses, image)
+
+
+def test_a_failure_on_resuming_takes_nothing_away(shots: Path) -> None:
+    run(shots, limit_frames=12)
+    outcome = run(shots, Pipeline(LensCap(12), GridPose(), CountingTracker()), resume=True)
+    assert (outcome.status, outcome.frames) == ("stopped", 12)
+    assert run(shots, resume=True).status == "ok"
+
+
+def test_a_mistake_of_ours_in_one_video_does_not_take_the_others_along(
+    shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def draw(*arguments: object) -> np.ndarray:
+        calls.append(arguments)
+        raise IndexError("off by one")
+
+    monkeypatch.setattr("posepipe.run.video.draw", draw)
+    (shots.parent / "more").mkdir()
+    cv2.imwrite(str(shots.parent / "more/1.png"), picture(1))
+    jobs = plan([str(shots), str(shots.parent / "more")])
+    outcomes = run_batch(jobs, fake_pipeline(), Options(shots.parent / "out", quiet=True))
+    assert [(o.status, o.exit_code) for o in outcomes] == [("failed", 1)] * 2
+    assert "unexpected IndexError: off by one; set POSEPIPE_DEBUG=1" in outcomes[0].reason
+    assert len(calls) == 2
+    monkeypatch.setenv("POSEPIPE_DEBUG", "1")
+    with pytest.raises(IndexError):
+        run_batch(jobs, fake_pipeline(), Options(shots.parent / "out", quiet=True, overwrite=True))
+
+
+def test_a_signal_leaves_the_other_inputs_alone(shots: Path) -> None:
+    (shots.parent / "more").mkdir()
+    cv2.imwrite(str(shots.parent / "more/1.png"), picture(1))
+
+    class Interrupts(SquareDetector):
+        def detect(self, frame):
+            if frame.index == 10:
+                signal.raise_signal(signal.SIGTERM)
+            return super().detect(frame)
+
+    pipeline = Pipeline(Interrupts(), GridPose(), CountingTracker())
+    jobs = plan([str(shots), str(shots.parent / "more")])
+    told: list[str] = []
+    outcomes = run_batch(jobs, pipeline, Options(shots.parent / "out", quiet=True), lambda o: told.append(o.name))
+    assert [(o.status, o.exit_code) for o in outcomes] == [("stopped", 143), ("not begun", 143)]
+    assert told == ["shots"]
+    assert not (shots.parent / "out/more").exists()
+
+
+def test_a_live_source_is_not_continued(shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(shots, limit_frames=6)
+    monkeypatch.setattr("posepipe.io.pictures.PictureReader.live", True)
+    outcome = run(shots, resume=True)
+    assert outcome.exit_code == 6
+    assert "live source, which cannot be continued" in outcome.reason
 
 
 def test_what_a_kill_leaves_is_taken_up(shots: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from posepipe.errors import InputError
-from posepipe.evaluation.mot import Benchmark, MotScore, score_sequence
-from posepipe.evaluation.mot_files import MotRows, guess_benchmark, read_mot
+from posepipe.evaluation.mot import MotScore, score_sequence
+from posepipe.evaluation.mot_files import Benchmark, MotRows, guess_benchmark, read_mot
 
 
 def rows(*table: tuple[float, ...], category: int = 1) -> MotRows:

@@ -54,7 +54,7 @@ def test_weak_detections_continue_a_track_but_found_none() -> None:
     tracker.update(boxes_only(STANDING))
     kept = tracker.update(boxes_only(STANDING, score=0.4))
     assert (kept.track_id.tolist(), kept.confirmed.tolist()) == ([1], [True])
-    stranger = STANDING + (400, 0, 400, 0)
+    stranger = STANDING + np.array([400, 0, 400, 0])
     ids = [tracker.update(boxes_only(stranger, score=0.4)) for _ in range(5)]
     assert len({int(t.track_id[0]) for t in ids}) == 5
     assert not any(t.confirmed[0] for t in ids)
@@ -75,12 +75,12 @@ def test_poses_tell_people_apart_whose_boxes_lie_on_one_another() -> None:
 
 
 def test_people_are_followed_through_a_jerk_of_the_camera() -> None:
-    crowd = np.array([STANDING + (90 * i, 0, 90 * i, 0) for i in range(4)])
+    crowd = np.array([STANDING + 90 * i * np.array([1, 0, 1, 0]) for i in range(4)])
     tracker = PoseSort()
     for _ in range(5):
         before = tracker.update(boxes_only(*crowd)).track_id
     # 42 px is more than a box is wide and nearly half the way to the neighbour.
-    after = tracker.update(boxes_only(*(crowd + (42, 10, 42, 10)))).track_id
+    after = tracker.update(boxes_only(*(crowd + np.array([42, 10, 42, 10])))).track_id
     np.testing.assert_array_equal(after, before)
 
 
@@ -89,7 +89,7 @@ def test_other_skeletons_are_named_and_can_be_chosen() -> None:
     with pytest.raises(ValueError, match="follows 'coco17', got poses of 'two'"):
         PoseSort().update(poses)
     assert PoseSort(skeleton=SMALL).update(poses).track_id.tolist() == [1]
-    assert COCO17 == PoseSort().skeleton
+    assert PoseSort().skeleton == COCO17
 
 
 @pytest.mark.filterwarnings("ignore:.*inverted")

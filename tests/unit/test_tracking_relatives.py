@@ -18,7 +18,7 @@ def seen(box: np.ndarray, score: float = 0.9) -> Poses:
 
 
 def test_ocsort_shows_the_observed_box_and_sort_the_filters() -> None:
-    boxes = [BOX + t * STEP + (0, 0, 0, 3.0 * (-1) ** t) for t in range(6)]
+    boxes = [BOX + t * STEP + 3.0 * (-1) ** t * np.array([0, 0, 0, 1]) for t in range(6)]
     oc, sort = OCSort(), Sort()
     for box in boxes:
         observed, filtered = oc.update(seen(box)), sort.update(seen(box))
