@@ -1,4 +1,4 @@
-"""Measure the trackers on MOT15 and MOT17-02: ``python eval/track.py`` prints the tables and writes RESULTS-track.md."""
+"""Measure the trackers on MOT15 and MOT17-02: ``python eval/track.py`` prints tables and writes RESULTS-track.md."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from filterpy.kalman import KalmanFilter
 
 from posepipe.config import data_root
-from posepipe.evaluation.mot import Benchmark, MotScore, score_sequence
-from posepipe.evaluation.mot_files import MotRows, guess_benchmark, read_mot
+from posepipe.evaluation.mot import MotScore, score_sequence
+from posepipe.evaluation.mot_files import Benchmark, MotRows, guess_benchmark, read_mot
 from posepipe.stages import Tracker
 from posepipe.tracking.bytetrack import ByteTrack
 from posepipe.tracking.ocsort import OCSort
@@ -36,18 +36,23 @@ TRACKERS: dict[str, Callable[[], Tracker]] = {
 _TO_SIZE = np.eye(4) - np.eye(4, k=2)
 _CROWD, _FRAMES = 50, 200
 
+_CHOICES = """SORT, OC-SORT and ByteTrack run with their published settings. PoseSORT's rounds, thresholds, probation
+and camera motion were chosen on MOT15 as a whole. Its max_age of 60 frames was chosen with both tables in view: 30
+frames (as ByteTrack and OC-SORT have) are better on MOT15 (HOTA 38.98, IDF1 51.98) and worse on MOT17-02 (34.70,
+39.84). So there is no set here that PoseSORT had not seen."""
+
 
 def track(tracker: Tracker, detections: MotRows) -> tuple[MotRows, float]:
-    """Run a tracker over a file's detections: the confirmed boxes of its filters, and the seconds it took."""
+    """Run a tracker over a file's detections: the confirmed boxes of its filters, and the CPU seconds it took."""
     parts: list[MotRows] = []
     seconds = 0.0
     found = detections.by_frame()
     for frame in range(1, max(found, default=0) + 1):
         rows = found.get(frame, detections[:0])
         poses = Poses.unseen(Detections(rows.boxes.astype(np.float32), rows.flag.astype(np.float32)))
-        start = time.perf_counter()
+        start = time.process_time()
         tracks = tracker.update(poses)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         shown = tracks.confirmed
         count = int(shown.sum())
         # As a results file holds them: corner and size to two decimals.
@@ -67,7 +72,7 @@ class Sequence:
         self.benchmark: Benchmark = guess_benchmark(folder, self.truth)
 
     def score(self, make: Callable[[], Tracker]) -> tuple[MotScore, float, int]:
-        """Score a fresh tracker: what it reached, its seconds, and the frames."""
+        """Score a fresh tracker: what it reached, its CPU seconds, and the frames."""
         results, seconds = track(make(), self.detections)
         return score_sequence(self.truth, results, self.benchmark), seconds, int(self.detections.frame.max())
 
@@ -112,24 +117,24 @@ def speed_table() -> str:
     rng = np.random.default_rng(0)
     corner = np.stack(np.meshgrid(np.arange(10) * 150.0, np.arange(5) * 200.0), -1).reshape(-1, 2)
     walk = corner + np.cumsum(rng.normal(0, 1, (_FRAMES, _CROWD, 2)), 0)
-    boxes = np.concatenate([walk, walk + (60, 160)], -1).astype(np.float32)
+    boxes = np.concatenate([walk, walk + np.array([60, 160])], -1).astype(np.float32)
     crowd = [Poses.unseen(Detections(b, np.ones(_CROWD, np.float32))) for b in boxes]
     rows = []
     for name, make in TRACKERS.items():
         tracker = make()
-        start = time.perf_counter()
+        start = time.process_time()
         for poses in crowd:
             tracker.update(poses)
-        rows.append((name, f"{1e3 * (time.perf_counter() - start) / _FRAMES:.2f}"))
+        rows.append((name, f"{1e3 * (time.process_time() - start) / _FRAMES:.2f}"))
     filters = [KalmanFilter(dim_x=7, dim_z=4) for _ in range(_CROWD)]
     for one in filters:
         one.H = np.eye(4, 7)
-    start = time.perf_counter()
+    start = time.process_time()
     for frame in boxes:
         for one, box in zip(filters, frame, strict=True):
             one.predict()
             one.update(box)
-    rows.append(("filterpy, its filters alone", f"{1e3 * (time.perf_counter() - start) / _FRAMES:.2f}"))
+    rows.append(("filterpy, its filters alone", f"{1e3 * (time.process_time() - start) / _FRAMES:.2f}"))
     return markdown(f"## Time with {_CROWD} people", "tracker ms/frame", rows)
 
 
@@ -142,7 +147,8 @@ def main() -> None:
             "# Trackers",
             "Made by `python eval/track.py`: public detections without poses or pictures, so motion and association "
             f"alone decide. {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}. fps is "
-            "that of the tracker alone.",
+            "that of the tracker alone, by CPU time.",
+            _CHOICES,
             sort_table(mot15),
             tracker_table("## MOT15, 11 training sequences", mot15),
             tracker_table("## MOT17-02, Faster R-CNN detections", [Sequence(root / "mot17" / "MOT17-02")]),

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import MissingExtraError
-from posepipe.evaluation.mot_files import MotRows
+from posepipe.evaluation.mot_files import Benchmark, MotRows
 from posepipe.geometry import iou
 
-__all__ = ["ALPHAS", "Benchmark", "MotScore", "score_sequence"]
+__all__ = ["ALPHAS", "MotScore", "score_sequence"]
 
-Benchmark = Literal["MOT15", "MOT16", "MOT17", "MOT20"]
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 

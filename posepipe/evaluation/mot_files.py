@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import InputError
 
-__all__ = ["MotRows", "guess_benchmark", "read_mot"]
+__all__ = ["Benchmark", "MotRows", "guess_benchmark", "read_mot"]
+
+Benchmark = Literal["MOT15", "MOT16", "MOT17", "MOT20"]
 
 _FORM = "frame,id,x,y,width,height with at most four more numbers"
 
@@ -54,7 +56,7 @@ class MotRows:
         """The rows of each frame that has any, in the order of the file."""
         rows = self[np.argsort(self.frame, kind="stable")]
         frames, start = np.unique(rows.frame, return_index=True)
-        ends = np.append(start[1:], len(rows))
+        ends = np.append(start, len(rows))[1:]
         return {int(f): rows[a:b] for f, a, b in zip(frames, start, ends, strict=True)}
 
 
@@ -99,7 +101,7 @@ def _parse(path: Path, number: int, line: str) -> list[float]:
     return [*values[:6], values[6] if len(values) > 6 else 1.0, category]
 
 
-def guess_benchmark(path: str | Path, truth: MotRows) -> Any:
+def guess_benchmark(path: str | Path, truth: MotRows) -> Benchmark:
     """The benchmark whose rules a ground-truth file needs: by its name for MOT20, by its classes for the others."""
     if (truth.category == -1).all():
         return "MOT15"

@@ -6,7 +6,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["assign", "canonical_order", "match_overlap", "others"]
+__all__ = ["Pairs", "assign", "canonical_order", "match_overlap", "others"]
 
 Pairs = NDArray[np.int64]
 

@@ -126,10 +126,10 @@ class OCSort(BoxTracker):
 def _direction(start: Array, end: Array) -> Array:
     """Unit vectors (...,2) between the centres of boxes (...,4); NaN where a box is, 0 without motion."""
     way = (end[..., :2] + end[..., 2:] - start[..., :2] - start[..., 2:]) / 2
-    return way / (np.linalg.norm(way, axis=-1, keepdims=True) + 1e-6)
+    return np.asarray(way / (np.linalg.norm(way, axis=-1, keepdims=True) + 1e-6))
 
 
 def _agreement(direction: Array, way: Array) -> Array:
     """How well ways (N,M,2) to detections agree with the tracks' directions (M,2): (N,M) in [-0.5,0.5], 0 unknown."""
     cosine = np.clip((direction * np.nan_to_num(way)).sum(-1), -1, 1)
-    return 0.5 - np.arccos(cosine) / np.pi
+    return np.asarray(0.5 - np.arccos(cosine) / np.pi)

@@ -35,9 +35,9 @@ class PoseSort(BoxTracker):
     """Boxes and poses followed by a Kalman filter whose noise grows with the person, matched in three rounds.
 
     Strong detections meet the confirmed tracks first, then weak ones those that were seen in the frame before, then
-    the strong ones that are left the tracks on probation. A track once confirmed stays so; on probation it dies with the
-    first miss. Poses that neither match a track nor are strong come back unconfirmed, each with an id that is never
-    seen again.
+    the strong ones that are left the tracks on probation. A track once confirmed stays so; on probation it dies with
+    the first miss. Poses that neither match a track nor are strong come back unconfirmed, each with an id that is
+    never seen again.
 
     Parameters
     ----------
@@ -111,15 +111,20 @@ class PoseSort(BoxTracker):
         """Likeness (N,M) in [0,1] of what was seen and the tracks: IoU, or its mean with OKS where both have poses."""
         tracks = self._tracks
         predicted = self._boxes(tracks)
-        overlap = iou(seen.boxes, predicted)
+        likeness = iou(seen.boxes, predicted)
+        # Of all pairs only those whose boxes touch are worth a look at their joints.
+        n, m = np.nonzero(likeness)
+        both = (seen.xy_score[n] > 0) & (tracks["xy_score"][m] > 0)
+        posed = both.any(-1)
+        n, m, both = n[posed], m[posed], both[posed]
         # The last pose goes with its box.
-        size, old = predicted[:, None, 2:] - predicted[:, None, :2], tracks["box"][:, None]
-        xy = predicted[:, None, :2] + (tracks["xy"] - old[..., :2]) / (old[..., 2:] - old[..., :2]) * size
-        both = (seen.xy_score[:, None] > 0) & (tracks["xy_score"] > 0)
+        old, corner = tracks["box"][m, None], predicted[m, None, :2]
+        size = predicted[m, None, 2:] - corner
+        xy = corner + (tracks["xy"][m] - old[..., :2]) / (old[..., 2:] - old[..., :2]) * size
         variance = 2 * (2 * np.array(self.skeleton.sigmas)) ** 2 * size.prod(-1)
-        near = np.exp(-((seen.xy[:, None] - xy) ** 2).sum(-1) / variance) * both
-        count = both.sum(-1)
-        return np.where(count > 0, (overlap + near.sum(-1) / np.maximum(count, 1)) / 2, overlap)
+        near = np.exp(-((seen.xy[n] - xy) ** 2).sum(-1) / variance) * both
+        likeness[n, m] = (likeness[n, m] + near.sum(-1) / both.sum(-1)) / 2
+        return likeness
 
     def _correct(self, rows: Pairs, seen: Seen) -> None:
         tracks = self._tracks
