@@ -1,0 +1,1 @@
+"""Readers of labelled people, crop caches, training samples (numpy and OpenCV; no torch)."""

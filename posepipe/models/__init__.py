@@ -1,0 +1,1 @@
+"""Neural networks (torch modules only; needs the ``torch`` extra)."""

@@ -1,0 +1,1 @@
+"""Training: typed recipes, one engine for every network, start weights (needs the ``train`` extra)."""

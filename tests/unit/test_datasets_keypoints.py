@@ -1,0 +1,263 @@
+"""People, crop caches and training samples: joints stay on the picture, left and right swap, trust is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from posepipe.config import data_root
+from posepipe.datasets.crops import CropCache, build_crops, load_crops, people_key
+from posepipe.datasets.keypoints import (
+    Augmentation,
+    KeypointSamples,
+    SeededOrder,
+    augmented_affine,
+    half_body_box,
+    mirror_affine,
+)
+from posepipe.datasets.people import Person, coco_people, held_out, split_people, teacher_people
+from posepipe.errors import InputError
+from posepipe.geometry import affine_points, crop_affine, invert_affine
+from posepipe.heatmaps import cells_to_crop
+from posepipe.skeleton import COCO17
+from posepipe.training.pose_data import training_people
+
+STILL = Augmentation(flip=0, rotate=0, scale=(1, 1), shift=0, half_body=0, cutout=0, blur=0, grey=0, colour=0)
+LEFT, RIGHT = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Person:
+    """A picture with a white blob at the left wrist and a red one at the right wrist."""
+    folder = tmp_path / "set" / "images"
+    folder.mkdir(parents=True)
+    picture = np.zeros((240, 320, 3), np.uint8)
+    xy = np.tile(np.array([160, 120], np.float32), (17, 1))
+    xy[LEFT], xy[RIGHT] = (190, 80), (130, 100)
+    cv2.circle(picture, (190, 80), 6, (255, 255, 255), -1)
+    cv2.circle(picture, (130, 100), 6, (0, 0, 255), -1)  # BGR
+    path = folder / "a.png"
+    cv2.imwrite(str(path), picture)
+    return Person(
+        image=path,
+        box=np.array([110, 40, 210, 200], np.float32),
+        xy=xy,
+        located=np.linspace(0.2, 1, 17).astype(np.float32),
+        absent=np.zeros(17, np.float32),
+        by_people=True,
+    )
+
+
+def centre_of(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(mask)
+    return np.array([columns.mean(), rows.mean()])
+
+
+def white(image: np.ndarray) -> np.ndarray:
+    return np.asarray(image.min(-1) > 150)
+
+
+def red(image: np.ndarray) -> np.ndarray:
+    return np.asarray((image[..., 0] > 150) & (image[..., 1:].max(-1) < 90))
+
+
+def samples(person: Person, settings: Augmentation | None) -> KeypointSamples:
+    return KeypointSamples(build_crops([person], (256, 192), 1.25), (256, 192), augmentation=settings)
+
+
+def test_joints_lie_where_the_picture_shows_them(marked: Person) -> None:
+    sample = samples(marked, None)[0]
+    joints = cells_to_crop(sample["cells"], 4)
+    np.testing.assert_allclose(joints[LEFT], centre_of(white(sample["image"])), atol=1.0)
+    np.testing.assert_allclose(joints[RIGHT], centre_of(red(sample["image"])), atol=1.0)
+    direct = affine_points(crop_affine(marked.box[None], (256, 192), 1.25)[0], marked.xy)
+    np.testing.assert_allclose(joints, direct, atol=0.6)
+
+
+def test_a_mirrored_sample_swaps_left_and_right(marked: Person) -> None:
+    plain = samples(marked, STILL)[0, 5]
+    mirrored = samples(marked, Augmentation(**{**STILL.__dict__, "flip": 1.0}))[0, 5]
+    np.testing.assert_array_equal(mirrored["image"], plain["image"][:, ::-1])
+    assert mirrored["located"][LEFT] == plain["located"][RIGHT]
+    # What was the left wrist is now called the right one, at the mirrored place: x -> 47 - x on a map 48 wide.
+    np.testing.assert_allclose(
+        mirrored["cells"][RIGHT], [47 - plain["cells"][LEFT][0], plain["cells"][LEFT][1]], atol=1e-4
+    )
+    np.testing.assert_array_equal(COCO17.mirror[COCO17.mirror], np.arange(17))
+
+
+def test_augmented_joints_stay_on_the_picture(marked: Person) -> None:
+    settings = Augmentation(cutout=0, blur=0, grey=0, colour=0, half_body=0)
+    data = samples(marked, settings)
+    seen = 0
+    for seed in range(40):
+        sample = data[0, seed]
+        joints = cells_to_crop(sample["cells"], 4)
+        bright = white(sample["image"])
+        inside = (joints > 8).all(-1) & (joints < np.array([184, 248])).all(-1) & (sample["located"] > 0)
+        hits = [k for k in (LEFT, RIGHT) if inside[k] and bright[tuple(joints[k].round().astype(int)[::-1])]]
+        if inside[LEFT] and inside[RIGHT]:
+            assert len(hits) == 1, f"seed {seed}: exactly one wrist is the white one"
+            seen += 1
+    assert seen > 20
+
+
+def test_affine_maps_are_undone_by_their_inverse() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 300, (17, 2))
+    for _ in range(20):
+        matrix = augmented_affine(np.array([50, 20, 150, 220], np.float32), (256, 192), 1.25, Augmentation(), rng)
+        np.testing.assert_allclose(
+            affine_points(invert_affine(matrix), affine_points(matrix, points)), points, atol=1e-8
+        )
+        twice = mirror_affine(mirror_affine(matrix, 192), 192)
+        np.testing.assert_allclose(twice, matrix, atol=1e-10)
+        scale = np.sqrt(abs(np.linalg.det(matrix[:, :2]))) / (256 / 1.25 / 200)
+        assert 1 / 1.36 < scale < 1 / 0.69
+
+
+def test_joints_outside_the_crop_are_absent_not_located(marked: Person) -> None:
+    low = np.array([110, 110, 210, 200], np.float32)  # both wrists lie above this box
+    person = Person(marked.image, low, marked.xy - [0, 60], marked.located, marked.absent, by_people=True)
+    sample = samples(person, None)[0]
+    assert sample["located"][LEFT] == 0
+    assert sample["absent"][LEFT] > 0
+    assert np.isfinite(sample["cells"]).all()
+
+
+def test_the_same_seed_gives_the_same_sample(marked: Person) -> None:
+    data = samples(marked, Augmentation())
+    for key in ("image", "cells", "located", "absent"):
+        np.testing.assert_array_equal(data[0, 7][key], data[0, 7][key])
+    assert (data[0, 7]["image"] != data[0, 8]["image"]).any()
+
+
+def test_half_body_takes_one_half_or_leaves_the_box() -> None:
+    xy = np.tile(np.array([[50.0, 50.0]], np.float32), (17, 1))
+    xy[11:] = [60, 150]
+    box = np.array([0, 0, 100, 200], np.float32)
+    halves = {float(half_body_box(xy, np.ones(17), box, COCO17, np.random.default_rng(s))[1]) for s in range(20)}
+    assert halves == {50.0, 150.0}
+    few = np.zeros(17)
+    few[:5] = 1
+    np.testing.assert_array_equal(half_body_box(xy, few, box, COCO17, np.random.default_rng(0)), box)
+
+
+def test_the_order_is_a_permutation_that_goes_on_over_epochs() -> None:
+    order = SeededOrder(10, seed=1, per_epoch=4)
+    drawn = []
+    for epoch in range(5):
+        order.set_epoch(epoch)
+        assert len(list(order)) == 4
+        drawn += list(order)
+    assert sorted(i for i, _ in drawn[:10]) == sorted(i for i, _ in drawn[10:]) == list(range(10))
+    assert [i for i, _ in drawn[:10]] != [i for i, _ in drawn[10:]]
+    assert len({seed for _, seed in drawn}) == 20
+    again = SeededOrder(10, seed=1, per_epoch=4)
+    again.set_epoch(3)
+    assert list(again) == drawn[12:16]
+
+
+def test_a_cache_is_made_once_and_read_again(marked: Person, tmp_path: Path) -> None:
+    first = load_crops([marked], (256, 192), 1.25, tmp_path / "cache")
+    marked.image.unlink()
+    second = load_crops([marked], (256, 192), 1.25, tmp_path / "cache")
+    assert len(first) == len(second) == 1
+    np.testing.assert_array_equal(first.image(0), second.image(0))
+    assert people_key([marked], (256, 192), 1.25) != people_key([marked], (256, 192), 1.1)
+
+
+def test_damaged_and_missing_pictures_are_named(marked: Person) -> None:
+    marked.image.write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"a\.png"):
+        build_crops([marked], (256, 192), 1.25)
+    empty = np.zeros((1, 17), np.float32)
+    cache = CropCache(
+        np.zeros(9, np.uint8), np.array([0, 9]), np.zeros((1, 4), np.float32), np.zeros((1, 17, 2), np.float32),
+        empty, empty, np.array([True]),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="cannot be decoded"):
+        cache.image(0)
+
+
+def test_visibility_becomes_trust(tmp_path: Path) -> None:
+    joints = np.zeros((17, 3))
+    joints[0], joints[1] = (5, 6, 2), (7, 8, 1)
+    row = {
+        "id": 1, "image_id": 3, "category_id": 1, "iscrowd": 0, "bbox": [1, 2, 30, 40], "num_keypoints": 2,
+        "keypoints": joints.ravel().tolist(),
+    }  # fmt: skip
+    crowd = {**row, "id": 2, "iscrowd": 1}
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps({"images": [{"id": 3, "file_name": "x.png"}], "annotations": [row, crowd]}))
+    (person,) = coco_people(file, tmp_path, guessed_trust=0.3)
+    assert person.box.tolist() == [1, 2, 31, 42]
+    assert person.located[:3].tolist() == pytest.approx([1, 0.3, 0])
+    assert (person.absent[:3] > 0).tolist() == [False, False, True]
+    (person,) = coco_people(file, tmp_path, hidden_absent=False)
+    assert not person.absent.any()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [], "annotations": [{"num_keypoints": 1}]}'])
+def test_foreign_label_files_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"labels\.json"):
+        coco_people(file, tmp_path)
+    with pytest.raises(InputError, match=r"labels\.json"):
+        teacher_people(file, tmp_path)
+
+
+def test_a_teachers_doubtful_people_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.npz"
+    score = np.full((5, 17), 0.8, np.float32)
+    score[0, 3] = 0.05
+    np.savez(
+        file,
+        names=np.array(["a.png", "b.png"]),
+        image=np.array([0, 0, 0, 0, 1]),
+        box=np.array([[0, 0, 50, 100]] * 3 + [[0, 0, 20, 30], [0, 0, 50, 100]], np.float32),
+        box_score=np.array([0.9, 0.1, 0.9, 0.9, 0.9]),
+        xy=np.ones((5, 17, 2), np.float32),
+        score=score,
+        agreement=np.array([0.9, 0.9, 0.5, 0.9, 0.9]),
+    )
+    (person,) = teacher_people(file, tmp_path, without=["b.png"])
+    assert person.image == tmp_path / "a.png"
+    assert person.located[3] == 0
+    assert person.absent[3] > 0
+    assert person.located[4] == pytest.approx(0.8)
+
+
+def test_the_split_goes_by_picture_and_keeps_copies_together(marked: Person) -> None:
+    people = [
+        Person(Path(f"set/images/{prefix}_{n}.png"), marked.box, marked.xy, marked.located, marked.absent, True)
+        for prefix in ("a", "copy") for n in range(500) for _ in range(2)
+    ]  # fmt: skip
+    train, held = split_people(people, 0.1, keep=("copy",))
+    assert not {p.image for p in train} & {p.image for p in held}
+    assert not any(p.image.name.startswith("copy") for p in held)
+    assert 60 <= len(held) <= 140
+    assert held_out(people[0].image, 1.0)
+    assert not held_out(people[0].image, 0.0)
+
+
+def test_no_test_picture_is_trained_on() -> None:
+    root = data_root()
+    if not (root / "lspet").is_dir():
+        pytest.skip("POSEPIPE_DATA is not there")
+    train, held = training_people(root)
+    used = {(p.image.parent.parent.name, p.image.name) for p in (*train, *held)}
+    for name, file in (
+        ("lspet", "lspet/person_keypoints_test.json"),
+        ("coco-mini", "coco-mini/annotations/person_keypoints_test.json"),
+    ):
+        tested = {(name, image["file_name"]) for image in json.loads((root / file).read_text())["images"]}
+        assert tested
+        assert not used & tested
+    assert not {p.image for p in train} & {p.image for p in held}
+    assert len(held) > 500
