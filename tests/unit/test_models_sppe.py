@@ -13,8 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
-from posepipe.errors import WeightsError  # noqa: E402
-from posepipe.models.sppe import MOBILENET_V2, PosteriorExport, SppeSmall, multiply_adds  # noqa: E402
+from posepipe.errors import WeightsError
+from posepipe.models.sppe import MOBILENET_V2, PosteriorExport, SppeSmall, multiply_adds
 
 starts = pytest.importorskip("posepipe.training.starts", reason="needs the train extra")
 

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 engine = pytest.importorskip("posepipe.training.engine", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from posepipe.datasets.keypoints import SeededOrder  # noqa: E402
-from posepipe.errors import ConfigError, WeightsError  # noqa: E402
+from posepipe.datasets.keypoints import SeededOrder
+from posepipe.errors import ConfigError, WeightsError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
