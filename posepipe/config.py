@@ -37,20 +37,19 @@ class Config:
 
     detector: str = _setting("small", "small (built in), yolo:FILE, torchvision:NAME, or a file of boxes (.txt, .json)")
     pose: str = _setting("small", "small (built in), detector (keypoints of a one-stage detector), or an ONNX file")
-    tracker: str = _setting("sort", "sort, or none (every person gets a new id in every frame)")
+    tracker: str = _setting("posesort", "posesort, sort, bytetrack, ocsort, or none (new ids in every frame)")
     device: str = _setting("auto", "auto, cpu or cuda")
     batch: int = _setting(8, "person crops in one call of the pose network", low=1, high=1024)
     threads: int = _setting(0, "threads of the networks, 0 = all cores", low=0, high=1024)
     stride: int = _setting(1, "work on every n-th frame; the others are recorded as skipped", low=1, high=10_000)
-    detector_stride: int = _setting(
-        1, "detect on every n-th frame worked on; tracks carry the boxes between", low=1, high=1000
-    )
+    detector_stride: int = _setting(1, "detect on every n-th frame; tracks carry boxes between", low=1, high=1000)
     detector_score: float = _setting(0.4, "least score of a detected person", low=0.0, high=1.0)
     keypoint_score: float = _setting(0.3, "least score of a keypoint that is drawn", low=0.0, high=1.0)
     max_people: int = _setting(50, "most people kept in a frame, best score first", low=1, high=10_000)
-    max_age: int = _setting(15, "frames that a track survives without a detection", low=0, high=100_000)
-    min_hits: int = _setting(3, "detections in a row before a new track is shown", low=0, high=1000)
-    track_iou: float = _setting(0.3, "least IoU between a track and its detection", low=0.0, high=1.0)
+    track_score: float = _setting(0.5, "least score of a new track (posesort, bytetrack)", low=0.0, high=1.0)
+    track_iou: float = _setting(0.3, "least IoU between a track and its detection (sort, ocsort)", low=0.0, high=1.0)
+    max_age: int = _setting(60, "frames that a track survives without a detection", low=0, high=100_000)
+    min_hits: int = _setting(3, "detections in a row before a new track is shown (not bytetrack)", low=0, high=1000)
     max_pixels: int = _setting(8192 * 8192, "larger pictures are refused before they are decoded", low=1, high=2**40)
 
     def __post_init__(self) -> None:

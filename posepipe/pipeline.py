@@ -162,7 +162,7 @@ class Pipeline:
         if self._tracker is None:
             from posepipe.stages.build import build_tracker
 
-            return build_tracker(self.config)
+            return build_tracker(self.config, self.pose.skeleton)
         self._tracker.reset()
         return self._tracker
 

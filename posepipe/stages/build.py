@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from posepipe.config import Config
 from posepipe.errors import UsageError
+from posepipe.skeleton import COCO17, Skeleton
 from posepipe.stages import Detector, PoseEstimator, Tracker
 from posepipe.types import Poses, Tracks
 
@@ -98,15 +99,31 @@ def build_pose(config: Config, detector: Detector | None = None) -> PoseEstimato
     return OnnxPose(path, device=config.device, threads=config.threads, batch=config.batch)
 
 
-def build_tracker(config: Config) -> Tracker:
-    """The tracker that ``config.tracker`` names; raises :class:`UsageError` for an unknown name."""
+def build_tracker(config: Config, skeleton: Skeleton = COCO17) -> Tracker:
+    """The tracker that ``config.tracker`` names, for poses of ``skeleton``.
+
+    Raises :class:`UsageError` for an unknown name.
+    """
+    age, hits = config.max_age, config.min_hits
+    if config.tracker == "posesort":
+        from posepipe.tracking.posesort import PoseSort
+
+        return PoseSort(max_age=age, min_hits=hits, strong=config.track_score, skeleton=skeleton)
     if config.tracker == "sort":
         from posepipe.tracking.sort import Sort
 
-        return Sort(max_age=config.max_age, min_hits=config.min_hits, iou_threshold=config.track_iou)
+        return Sort(max_age=age, min_hits=hits, iou_threshold=config.track_iou)
+    if config.tracker == "bytetrack":
+        from posepipe.tracking.bytetrack import ByteTrack
+
+        return ByteTrack(track_threshold=config.track_score, max_age=age)
+    if config.tracker == "ocsort":
+        from posepipe.tracking.ocsort import OCSort
+
+        return OCSort(det_threshold=0.0, max_age=age, min_hits=hits, iou_threshold=config.track_iou)
     if config.tracker == "none":
         return NoTracker()
-    raise _unknown("tracker", config.tracker, ["sort", "none"])
+    raise _unknown("tracker", config.tracker, ["posesort", "sort", "bytetrack", "ocsort", "none"])
 
 
 class NoTracker:

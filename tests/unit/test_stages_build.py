@@ -4,12 +4,16 @@ from tiny_nets import box_net, spot_net
 
 from posepipe.config import Config
 from posepipe.errors import InputError, UsageError, WeightsError
+from posepipe.skeleton import Skeleton
 from posepipe.stages import Detector, PoseEstimator, Tracker
 from posepipe.stages.build import NoTracker, build_detector, build_pose, build_tracker
 from posepipe.stages.detector import OnnxDetector
 from posepipe.stages.detector_file import FileDetector
 from posepipe.stages.one_stage import OneStage
 from posepipe.stages.pose import OnnxPose
+from posepipe.tracking.bytetrack import ByteTrack
+from posepipe.tracking.ocsort import OCSort
+from posepipe.tracking.posesort import PoseSort
 from posepipe.tracking.sort import Sort
 from posepipe.types import Detections, Frame, Poses
 
@@ -77,6 +81,25 @@ def test_unknown_poses_and_trackers():
         build_tracker(Config(tracker="sorts"))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("posesort", PoseSort), ("sort", Sort), ("bytetrack", ByteTrack), ("ocsort", OCSort)]
+)
+def test_every_tracker_follows_a_person_with_the_settings_given(name, kind):
+    tracker = build_tracker(Config(tracker=name, max_age=7))
+    assert isinstance(tracker, kind)
+    assert tracker.max_age == 7
+    person = Poses.unseen(Detections(np.array([[10, 10, 40, 90]]), np.array([0.9])))
+    ids = {int(tracker.update(person).track_id[0]) for _ in range(5)}
+    assert ids == {1}
+
+
+def test_posesort_is_the_default_and_takes_the_skeleton_of_the_poses():
+    two = Skeleton("two", ("a", "b"), (("a", "b"),), (), (0.1, 0.1))
+    tracker = build_tracker(Config(), two)
+    assert isinstance(tracker, PoseSort)
+    assert len(tracker.update(Poses.empty(two))) == 0
+
+
 def test_files_that_are_not_there():
     with pytest.raises(InputError, match=r"none\.json"):
         build_detector(Config(detector="none.json"))
@@ -131,7 +154,6 @@ def test_a_one_stage_network_gives_missing_keypoints_where_it_sees_nobody():
 
 
 def test_trackers():
-    assert isinstance(build_tracker(Config()), Sort)
     tracker = build_tracker(Config(tracker="none"))
     assert isinstance(tracker, NoTracker)
     assert isinstance(tracker, Tracker)
