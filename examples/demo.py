@@ -71,7 +71,8 @@ def pan_and_zoom(photos: list[Path], target: Path) -> Path:
             height, width = photo.shape[:2]
             for step in range(steps):
                 glide = (1 - np.cos(np.pi * step / (steps - 1))) / 2
-                span = np.array([width, height]) * (1 - 0.3 * glide)
+                fit = min(width / SIZE[1], height / SIZE[0])
+                span = np.array(SIZE[::-1]) * fit * (1 - 0.3 * glide)
                 corner = (np.array([width, height]) - span) * [glide, 0.6]
                 matrix = crop_affine(np.array([[*corner, *(corner + span)]]), SIZE, padding=1.0)[0]
                 image = cv2.warpAffine(photo, matrix, SIZE[::-1], flags=cv2.INTER_AREA)

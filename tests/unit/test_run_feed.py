@@ -90,7 +90,7 @@ def test_closing_early_ends_the_thread() -> None:
     feed = Feed(Reader(10**9), Stop())
     next(iter(feed))
     assert feed.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_the_first_signal_is_a_wish_and_handlers_come_back() -> None:
