@@ -32,7 +32,7 @@ speed: $(FULL)/.ready  ## milliseconds a frame, stage by stage
 	$(FULL)/bin/python eval/speed.py
 
 reliability: $(FULL)/.ready  ## kills, signals, memory, damaged files
-	$(FULL)/bin/pytest -m slow tests/reliability
+	$(FULL)/bin/pytest -m slow -s
 	$(FULL)/bin/python eval/reliability.py
 
 # Installed again when the package has changed.
