@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posepipe.config import Config
 from posepipe.errors import PosepipeError, StageError, UsageError
 from posepipe.geometry import nms
+from posepipe.io.schema import SCORE_DECIMALS, XY_DECIMALS, rounded
 from posepipe.stages import Detector, PoseEstimator, Tracker
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
@@ -44,21 +45,16 @@ class Timing:
     frames: int = 0
 
 
-def _rounded(values: NDArray[np.float32], digits: int) -> NDArray[np.float32]:
-    # Adding zero turns -0.0 into 0.0, as it will be read back.
-    return (np.round(values.astype(np.float64), digits) + 0.0).astype(np.float32)
-
-
 def quantise(poses: Poses) -> Poses:
     """Round coordinates to 0.01 px and scores to 0.001, the resolution of records.
 
     The tracker then sees exactly what a record holds, so that recorded frames can be replayed without networks.
     """
     return Poses(
-        _rounded(poses.xy, 2),
-        _rounded(poses.score, 3),
-        _rounded(poses.boxes, 2),
-        _rounded(poses.box_score, 3),
+        rounded(poses.xy, XY_DECIMALS).astype(np.float32),
+        rounded(poses.score, SCORE_DECIMALS).astype(np.float32),
+        rounded(poses.boxes, XY_DECIMALS).astype(np.float32),
+        rounded(poses.box_score, SCORE_DECIMALS).astype(np.float32),
         poses.skeleton,
     )
 

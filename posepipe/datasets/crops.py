@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posepipe.datasets.people import Person
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
+from posepipe.io.atomic import atomic_path
 
 __all__ = ["MARGIN", "CropCache", "build_crops", "load_crops", "people_key"]
 
@@ -87,9 +88,8 @@ def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, 
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         cache = build_crops(people, size, padding)
-        unfinished = path.with_suffix(".tmp.npz")
-        np.savez(unfinished, **{name: getattr(cache, name) for name in CropCache.__dataclass_fields__})
-        unfinished.rename(path)
+        with atomic_path(path) as unfinished:
+            np.savez(unfinished, **{name: getattr(cache, name) for name in CropCache.__dataclass_fields__})
     with np.load(path, allow_pickle=False) as file:
         return CropCache(**{name: file[name] for name in CropCache.__dataclass_fields__})
 

@@ -18,11 +18,14 @@ from posepipe.types import Action, FrameResult, Poses, Tracks
 
 __all__ = [
     "SCHEMA",
+    "SCORE_DECIMALS",
     "VERSION",
+    "XY_DECIMALS",
     "dump",
     "frame_from_json",
     "frame_to_json",
     "parse",
+    "rounded",
     "skeleton_from_json",
     "skeleton_to_json",
 ]
@@ -30,8 +33,9 @@ __all__ = [
 SCHEMA = "posepipe.records"
 VERSION = 1
 
-_XY_DECIMALS = 2
-_SCORE_DECIMALS = 3
+#: The resolution of records: 0.01 px, 0.001 of a score.
+XY_DECIMALS = 2
+SCORE_DECIMALS = 3
 
 
 def dump(value: dict[str, Any]) -> str:
@@ -84,15 +88,15 @@ def frame_to_json(result: FrameResult) -> dict[str, Any]:
     """A frame's line, without ``type`` checks of its own: every :class:`FrameResult` can be written."""
     tracks, poses = result.tracks, result.tracks.poses
     keypoints = np.concatenate(
-        [_rounded(poses.xy, _XY_DECIMALS), _rounded(poses.score, _SCORE_DECIMALS)[..., None]], axis=-1
+        [rounded(poses.xy, XY_DECIMALS), rounded(poses.score, SCORE_DECIMALS)[..., None]], axis=-1
     ).tolist()
     columns = zip(
         tracks.track_id.tolist(),
         tracks.confirmed.tolist(),
         tracks.age.tolist(),
-        _rounded(poses.boxes, _XY_DECIMALS).tolist(),
-        _rounded(tracks.boxes, _XY_DECIMALS).tolist(),
-        _rounded(poses.box_score, _SCORE_DECIMALS).tolist(),
+        rounded(poses.boxes, XY_DECIMALS).tolist(),
+        rounded(tracks.boxes, XY_DECIMALS).tolist(),
+        rounded(poses.box_score, SCORE_DECIMALS).tolist(),
         keypoints,
         strict=True,
     )
@@ -132,8 +136,8 @@ def frame_from_json(line: dict[str, Any], skeleton: Skeleton) -> FrameResult:
     return FrameResult(_get(line, "frame", int), _real(line, "pts"), tracks, actions, skipped)
 
 
-def _rounded(values: NDArray[np.float32], decimals: int) -> NDArray[np.float64]:
-    # Adding zero turns -0.0 into 0.0.
+def rounded(values: NDArray[np.float32], decimals: int) -> NDArray[np.float64]:
+    """Values at the resolution of records; -0.0 becomes 0.0, as it will be read back."""
     return np.asarray(np.round(values.astype(np.float64), decimals) + 0.0)
 
 
@@ -183,7 +187,7 @@ def _action_to_json(action: Action) -> dict[str, Any]:
         "id": action.track_id,
         "label": action.label,
         "label_id": action.label_id,
-        "probs": _rounded(action.probs, _SCORE_DECIMALS).tolist(),
+        "probs": rounded(action.probs, SCORE_DECIMALS).tolist(),
         "start": action.start,
         "end": action.end,
         "start_s": action.start_s,

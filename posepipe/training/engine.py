@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from posepipe.errors import WeightsError
+from posepipe.io.atomic import atomic_path
 
 __all__ = ["EngineModule", "EngineRecipe", "averaged_weights", "fit", "ramped_average"]
 
@@ -136,12 +137,10 @@ class _Metrics(Callback):
         }
         row |= {name: f"{float(value):.5g}" for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append(row)
-        unfinished = self.path.with_suffix(".tmp")
-        with unfinished.open("w", newline="", encoding="utf-8") as stream:
+        with atomic_path(self.path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(self.rows[-1]), extrasaction="ignore")
             writer.writeheader()
             writer.writerows(self.rows)
-        unfinished.replace(self.path)
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
 
 

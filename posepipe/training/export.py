@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from posepipe.heatmaps import oks_kernel_sigmas
+from posepipe.io.atomic import atomic_path
 from posepipe.models.sppe import PosteriorExport, SppeSmall
 from posepipe.skeleton import COCO17
 from posepipe.training.engine import averaged_weights
@@ -30,9 +31,8 @@ def write_safetensors(checkpoint: Path, path: Path) -> None:
     """Write a checkpoint's averaged weights as safetensors; the file appears whole or not at all."""
     weights = {name: value.contiguous() for name, value in averaged_weights(checkpoint).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(save(weights))
-    unfinished.replace(path)
+    with atomic_path(path) as unfinished:
+        unfinished.write_bytes(save(weights))
 
 
 def onnx_bytes(
@@ -74,9 +74,8 @@ def onnx_bytes(
 def write_onnx(path: Path, model: bytes) -> None:
     """Write a model file; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_bytes(model)
-    unfinished.replace(path)
+    with atomic_path(path) as unfinished:
+        unfinished.write_bytes(model)
 
 
 def export_pose(weights: Path, path: Path, *, name: str, version: str, trained_on: Sequence[str], licence: str) -> None:
