@@ -1,0 +1,56 @@
+"""The command ``posepipe``: one module a group of commands; its `add` puts their parsers on the command line.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from posepipe import __version__
+from posepipe.cli import doctor, models, run
+from posepipe.cli.parser import Parser, fail
+from posepipe.errors import PosepipeError
+
+__all__ = ["main"]
+
+GROUPS = (run, models, doctor)
+
+
+def command_line() -> Parser:
+    """The parser of the whole command line."""
+    about = "From a video to people, poses, tracks and pose streams."
+    whole = Parser(prog="posepipe", description=about, allow_abbrev=False)
+    whole.add_argument("--version", action="version", version=f"posepipe {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in GROUPS:
+        group.add(commands)
+    return whole
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Errors are printed in one line on standard error. With ``POSEPIPE_DEBUG=1`` in the environment the traceback is
+    shown before it.
+    """
+    try:
+        arguments = command_line().parse_args(argv)
+        code: int = arguments.command(arguments)
+        sys.stdout.flush()
+        return code
+    except PosepipeError as error:
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        return fail(str(error) or "interrupted", getattr(error, "exit_code", 130))
+    except BrokenPipeError:
+        # The reader of our output has gone: end quietly, as other commands do, without a second error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        return fail("out of memory; try --batch 1, a smaller --max-people or a smaller video", 1)
+    except Exception as error:  # the last net: no traceback reaches a user, whatever went wrong
+        what = f"unexpected {type(error).__name__}: {error}"
+        return fail(f"{what}; set POSEPIPE_DEBUG=1 to see where, and please report it", 1)
