@@ -1,0 +1,55 @@
+"""``posepipe data audit``: which labelled videos should a person look at first."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from posepipe.cli.parser import Commands, number
+
+__all__ = ["add_audit"]
+
+
+def add_audit(kinds: Commands) -> None:
+    """Put the command among those of ``posepipe data``."""
+    text = "rank the videos of a set by the signs of bad labels, with pictures to look at and an exclusion list"
+    audit = kinds.add_parser("audit", help=text, description=text, allow_abbrev=False)
+    audit.add_argument("path", metavar="PATH", type=Path, help="label file or folder (docs/datasets.md)")
+    audit.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for the page and the lists")
+    audit.add_argument("--images", metavar="DIR", type=Path, help="folder of the pictures (default: near the labels)")
+    text = "labels of the same frames by a second model, or a pose network (small, FILE.onnx) to make them with"
+    audit.add_argument("--second", metavar="PATH|MODEL", help=text)
+    count = number(int, 0, 10**6)
+    text = "videos that get a contact sheet (default 60)"
+    audit.add_argument("--sheets", type=count, default=60, metavar="N", help=text)
+    text = "put the first N videos on the exclusion list (default: those with a reason)"
+    audit.add_argument("--exclude", type=count, metavar="N", help=text)
+    audit.add_argument("--overwrite", action="store_true", help="replace the results that DIR holds")
+    audit.set_defaults(command=_audit)
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.audit import audit
+    from posepipe.datasets.exclusions import write_exclusions
+    from posepipe.datasets.formats import load_set
+    from posepipe.errors import InputError, OutputError
+    from posepipe.review import second_labels, write_review, write_scorecard
+
+    out = arguments.out
+    if (out / "scorecard.json").exists() and not arguments.overwrite:
+        raise OutputError(f"{out} holds an audit already", hint="--overwrite replaces it, or name another one")
+    people = load_set(arguments.path, arguments.images)[0]
+    if not people.video_names():
+        hint = "Frames of videos are recognised by a folder a video (docs/datasets.md)"
+        raise InputError(f"{arguments.path} holds no videos to compare, only still pictures", hint=hint)
+    second = second_labels(people, arguments.second) if arguments.second else None
+    cards = audit(people, second)
+    page = write_review(out, cards, people, arguments.sheets)
+    write_scorecard(out / "scorecard.json", cards)
+    chosen = [card for card in cards if card.reasons] if arguments.exclude is None else cards[: arguments.exclude]
+    write_exclusions(out / "exclusions.json", {card.video: card.reasons for card in chosen}, {})
+    for number_, card in enumerate(cards[:20], start=1):
+        print(f"{number_:3d}. {card.video}: {card.suspicion:.1f} {', '.join(card.reasons)}".rstrip())
+    where = f"{page} shows the first {min(arguments.sheets, len(cards))}"
+    print(f"{len(cards)} videos; {where}; exclusions.json beside it names {len(chosen)}: look, then edit it")
+    return 0
