@@ -35,14 +35,24 @@ def _setting(default: Any, text: str, *, low: float | None = None, high: float |
 class Config:
     """Settings of a run. Raises :class:`ConfigError` for a value of the wrong type or outside its range."""
 
-    detector: str = _setting("small", "small (built in), yolo:FILE, torchvision:NAME, or a file of boxes (.txt, .json)")
-    pose: str = _setting("small", "small (built in), detector (keypoints of a one-stage detector), or an ONNX file")
+    detector: str = _setting(
+        "small", "small (built in), a name of `posepipe models list`, yolo:FILE, an ONNX file, or a file of boxes"
+    )
+    pose: str = _setting(
+        "small",
+        "small (built in), a name of `posepipe models list`, detector (keypoints of a one-stage detector), or a file "
+        "(.onnx, .xml, .pth, .safetensors)",
+    )
+    flip_test: bool = _setting(False, "look at every person mirrored too and average: twice the pose network's time")
     tracker: str = _setting("posesort", "posesort, sort, bytetrack, ocsort, or none (new ids in every frame)")
     device: str = _setting("auto", "auto, cpu or cuda")
     batch: int = _setting(8, "person crops in one call of the pose network", low=1, high=1024)
     threads: int = _setting(0, "threads of the networks, 0 = all cores", low=0, high=1024)
     stride: int = _setting(1, "work on every n-th frame; the others are recorded as skipped", low=1, high=10_000)
-    detector_stride: int = _setting(1, "detect on every n-th frame; tracks carry boxes between", low=1, high=1000)
+    detector_stride: int = _setting(
+        1, "detect on every n-th frame, tracks carry boxes between; 0 = when needed", low=0, high=1000
+    )
+    single_person: bool = _setting(False, "follow one person, who is detected at first and when lost")
     detector_score: float = _setting(0.4, "least score of a detected person", low=0.0, high=1.0)
     keypoint_score: float = _setting(0.3, "least score of a keypoint that is drawn", low=0.0, high=1.0)
     max_people: int = _setting(50, "most people kept in a frame, best score first", low=1, high=10_000)

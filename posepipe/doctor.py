@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posepipe import __version__
 from posepipe.config import Config, cache_root, data_root
 from posepipe.errors import PosepipeError, WeightsError
 
+if TYPE_CHECKING:
+    from posepipe.io.weights import WeightsEntry
+
 __all__ = ["Finding", "examine", "models_table"]
 
 _REQUIRED = {"numpy": "numpy", "cv2": "opencv-python", "av": "av", "onnxruntime": "onnxruntime", "lap": "lap"}
+# States of a weights file without a fault, as listed and as verified.
+_SOUND = ("present", "verified")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
 
 
@@ -110,11 +116,19 @@ def _codecs() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     from posepipe.io.weights import list_weights, verify_weights
+    from posepipe.io.zoo import problem_of, public_weights
 
     for entry in list_weights():
         problem = verify_weights(entry)
         mend = "pip install --force-reinstall posepipe" if problem else None
         yield Finding(f"weights {entry.name}", problem or "verified", mend, fatal=bool(problem))
+    public = public_weights().values()
+    fetched = [entry for entry in public if entry.path.is_file()]
+    for other in fetched:
+        problem = problem_of(other)
+        mend = f"posepipe models fetch {other.name}" if problem else None
+        yield Finding(f"weights {other.name}", problem or "verified", mend)
+    yield Finding("public weights", f"{len(fetched)} of {len(public)} fetched (posepipe models list)")
 
 
 def _folders() -> Iterator[Finding]:
@@ -140,32 +154,47 @@ def _main_job() -> Iterator[Finding]:
 
 
 def models_table(*, verify: bool) -> tuple[str, bool]:
-    """A row for each weights file of the package.
+    """A row for each weights file of the package, and for each that others published.
 
     Parameters
     ----------
     verify
-        Compare the files with their published checksums.
+        Compare the files at hand with their checksums; those that are not at hand are left out.
 
     Returns
     -------
-    The table, and whether all files are there, can be read, and (where verified) are as published.
+    The table, and whether the package's files are all there, and whatever is at hand can be read and (where verified)
+    is as published.
     """
-    from posepipe.io.weights import list_weights, read_card, verify_weights
+    from posepipe.io.weights import list_weights
+    from posepipe.io.zoo import problem_of, public_weights
     from posepipe.report import table
 
     rows, sound = [], True
     for entry in list_weights():
-        there = entry.path.is_file()
-        problem = verify_weights(entry) if verify or not there else None
-        version = ""
-        if problem is None:
-            try:
-                version = read_card(entry.path).version
-            except WeightsError as error:
-                problem = error.what
-        size = f"{entry.path.stat().st_size / 1e6:.1f} MB" if there else ""
-        state = problem or ("verified" if verify else "present")
-        sound = sound and problem is None
-        rows.append((entry.name, entry.kind, version, size, entry.licence, state))
+        version, state = _embedded_state(entry, verify=verify)
+        rows.append((entry.name, entry.kind, version, _megabytes(entry.path), entry.licence, state))
+        sound = sound and state in _SOUND
+    for other in public_weights().values():
+        there = other.path.is_file()
+        if verify and not there:
+            continue
+        state = ((problem_of(other) if verify else None) or _SOUND[verify]) if there else "not fetched"
+        sound = sound and (not there or state in _SOUND)
+        rows.append((other.name, other.kind, "", _megabytes(other.path), other.licence, state))
     return table(("name", "kind", "version", "size", "licence", "state"), rows), sound
+
+
+def _embedded_state(entry: WeightsEntry, *, verify: bool) -> tuple[str, str]:
+    """Version and state of a file of the package."""
+    from posepipe.io.weights import read_card, verify_weights
+
+    problem = verify_weights(entry) if verify or not entry.path.is_file() else None
+    try:
+        return ("", problem) if problem else (read_card(entry.path).version, _SOUND[verify])
+    except WeightsError as error:
+        return "", error.what
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from posepipe.config import Config
 from posepipe.errors import PosepipeError, StageError, UsageError
-from posepipe.geometry import nms
 from posepipe.io.schema import SCORE_DECIMALS, XY_DECIMALS, rounded
+from posepipe.scheduling import make_schedule, still_there
 from posepipe.stages import Detector, PoseEstimator, Tracker
+from posepipe.tracking.cuts import CutFinder
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
-__all__ = ["CHUNK", "NOMINAL_FPS", "Pipeline", "Timing", "carried_boxes", "quantise"]
+__all__ = ["CHUNK", "NOMINAL_FPS", "Pipeline", "Timing", "quantise"]
 
 #: Most frames that are read before the first of them is given back; their crops share calls of the pose network.
 CHUNK = 6
@@ -31,10 +32,6 @@ NOMINAL_FPS = 25.0
 
 # A chunk closes early at this many people, so that a crowd neither delays an interrupt nor fills memory.
 _CHUNK_PEOPLE = 32
-# A person whose box was carried, not detected, is dropped when fewer of the keypoints than this are found.
-_CARRY_FOUND = 0.25
-_CARRY_OVERLAP = 0.8
-_CARRY_GROWTH = 0.1
 
 
 @dataclass
@@ -57,53 +54,6 @@ def quantise(poses: Poses) -> Poses:
         rounded(poses.box_score, SCORE_DECIMALS).astype(np.float32),
         poses.skeleton,
     )
-
-
-def _found(poses: Poses, keypoint_score: float) -> NDArray[np.bool_]:
-    """(N,) bool: enough keypoints of the person reach ``keypoint_score``."""
-    return np.asarray((poses.score >= keypoint_score).mean(1) >= _CARRY_FOUND)
-
-
-def carried_boxes(last: Tracks, before: Tracks, size: tuple[int, int], keypoint_score: float) -> Detections:
-    """Where to look for the people of one frame in the next, when no detector runs on it.
-
-    A box moves as the keypoints of its person did from the frame before to this one (median), and grows, by a tenth of
-    its size at most, where keypoints have left it (arms that are spread). It does not shrink to their extent: that is
-    smaller with every keypoint that is hidden, and the next crop would hide more.
-
-    Parameters
-    ----------
-    last, before
-        The people of the latest two frames that were worked on.
-    size
-        (height, width) of the picture in px.
-    keypoint_score
-        Least score of a keypoint that counts. People with too few of them are not carried.
-
-    Returns
-    -------
-    At most as many boxes as people in ``last``, in their order; one for people whose boxes nearly coincide.
-    """
-    poses = last.poses
-    step = np.zeros((len(poses), 2), np.float32)
-    rows = {int(track): row for row, track in enumerate(before.track_id)}
-    for row, track in enumerate(last.track_id.tolist()):
-        if track in rows:
-            earlier = rows[track]
-            both = (poses.score[row] >= keypoint_score) & (before.poses.score[earlier] >= keypoint_score)
-            if both.any():
-                step[row] = np.median(poses.xy[row][both] - before.poses.xy[earlier][both], axis=0)
-    low, high = poses.boxes[:, :2] + step, poses.boxes[:, 2:] + step
-    good, xy, room = (poses.score >= keypoint_score)[..., None], poses.xy + step[:, None], _CARRY_GROWTH * (high - low)
-    least = np.maximum(np.where(good, xy, np.inf).min(1), low - room)
-    most = np.minimum(np.where(good, xy, -np.inf).max(1), high + room)
-    boxes = np.concatenate([np.minimum(low, least), np.maximum(high, most)], axis=1)
-    height, width = size
-    boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-    keep = _found(poses, keypoint_score) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
-    boxes, score = boxes[keep], poses.box_score[keep]
-    order = np.sort(nms(boxes, score, _CARRY_OVERLAP))
-    return Detections(boxes[order], score[order])
 
 
 class Pipeline:
@@ -168,9 +118,9 @@ class Pipeline:
         """Work through frames and yield exactly one result for each, in order, empty where nobody is seen.
 
         At most :data:`CHUNK` frames are read ahead of what was yielded (one where ``frames`` has a true attribute
-        ``live``, and with ``detector_stride`` above 1), so endless sources work and memory does not grow. When a frame
-        cannot be read or a stage fails, the results of all frames before it are yielded first. ``close()`` on the
-        generator, or leaving its loop, stops the work; the source of the frames stays the caller's.
+        ``live``, and where the detector does not run on every frame), so endless sources work and memory does not
+        grow. When a frame cannot be read or a stage fails, the results of all frames before it are yielded first.
+        ``close()`` on the generator, or leaving its loop, stops the work; the source of the frames stays the caller's.
 
         Parameters
         ----------
@@ -201,7 +151,7 @@ class Pipeline:
     ) -> Generator[FrameResult, None, None]:
         run = _Run(self.config, self.detector, self.pose, self._fresh_tracker())
         self.timings = run.timings
-        alone = bool(getattr(frames, "live", False)) or self.config.detector_stride > 1
+        alone = bool(getattr(frames, "live", False)) or run.schedule.looks_back
         chunk: list[_Work] = []
         try:
             for frame in _timed(_numbered(frames), run.timings["read"]):
@@ -255,6 +205,7 @@ class _Work:
     recorded: FrameResult | None
     looked: bool
     carried: bool = False
+    cut: bool = False
     detections: Detections | None = None
 
     @property
@@ -271,7 +222,8 @@ class _Run:
         self.config, self.detector, self.pose, self.tracker = config, detector, pose, tracker
         self.timings = {name: Timing() for name in ("read", "detector", "pose", "tracker")}
         self.seen = 0
-        self.last = self.before = Tracks.empty(pose.skeleton)
+        self.cuts = CutFinder()
+        self.schedule = make_schedule(config)
 
     @contextmanager
     def stage(self, name: str, works: Sequence[_Work]) -> Iterator[None]:
@@ -297,7 +249,10 @@ class _Run:
             )
         position, self.seen = self.seen, self.seen + 1
         work = _Work(frame, recorded, looked=position % self.config.stride == 0)
-        work.carried = position // self.config.stride % self.config.detector_stride != 0
+        work.cut = self.cuts.update(frame.image)
+        if work.cut:
+            self.schedule.forget()
+        work.carried = work.looked and not self.schedule.due(frame)
         if work.looked and recorded is None:
             self.detect(work)
         return work
@@ -305,14 +260,13 @@ class _Run:
     def detect(self, work: _Work) -> None:
         """Fill in where the people of a frame are: from the detector, or from their last poses."""
         if work.carried:
-            height, width = work.frame.image.shape[:2]
-            work.detections = carried_boxes(self.last, self.before, (height, width), self.config.keypoint_score)
+            work.detections = self.schedule.boxes(work.frame)
             return
         with self.stage("detector", [work]):
             found = self.detector.detect(work.frame)
             if len(found) > self.config.max_people:
                 found = found[np.argsort(-found.score, kind="stable")[: self.config.max_people]]
-            work.detections = found
+            work.detections = self.schedule.choose(found, work.frame)
 
     def finish(self, chunk: Sequence[_Work]) -> Iterator[FrameResult]:
         """Read the poses of all people in the chunk together, then follow them frame by frame."""
@@ -354,13 +308,16 @@ class _Run:
                 raise ValueError(f"gave {sizes} poses for {wanted} detections; it must give one for each")
             rounded = [quantise(p) for p in poses]
         least = self.config.keypoint_score
-        return [p[_found(p, least)] if w.carried else p for w, p in zip(works, rounded, strict=True)]
+        return [p[still_there(p, least)] if w.carried else p for w, p in zip(works, rounded, strict=True)]
 
     def follow(self, work: _Work, poses: Poses) -> FrameResult:
         """Give the people of the next frame their ids."""
         frame = work.frame
+        if work.cut:
+            # Trackers without a way to begin anew are left to judge by the boxes.
+            getattr(self.tracker, "cut", lambda: None)()
         if not work.looked:
-            return FrameResult(frame.index, frame.pts, Tracks.empty(self.pose.skeleton), skipped=True)
+            return FrameResult(frame.index, frame.pts, Tracks.empty(self.pose.skeleton), skipped=True, cut=work.cut)
         with self.stage("tracker", [work]):
             tracks = self.tracker.update(poses, frame.image)
             if len(tracks) != len(poses):
@@ -372,5 +329,5 @@ class _Run:
                 expected=work.recorded.tracks.track_id.tolist(),
                 hint="They come from other settings or another tracker: start the run again",
             )
-        self.before, self.last = self.last, tracks
-        return FrameResult(frame.index, frame.pts, tracks)
+        self.schedule.note(tracks)
+        return FrameResult(frame.index, frame.pts, tracks, cut=work.cut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import cv2
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.types import FrameResult
 
-__all__ = ["draw", "person_colour"]
+__all__ = ["Trails", "draw", "person_colour"]
 
 Colour = tuple[int, int, int]
 
@@ -41,7 +42,11 @@ def person_colour(track_id: int) -> Colour:
 
 
 def draw(
-    image: NDArray[np.uint8], result: FrameResult, skeleton: Skeleton = COCO17, keypoint_score: float = 0.3
+    image: NDArray[np.uint8],
+    result: FrameResult,
+    skeleton: Skeleton = COCO17,
+    keypoint_score: float = 0.3,
+    trails: Trails | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of the picture with the confirmed people of a frame drawn on it.
 
@@ -59,6 +64,8 @@ def draw(
         Names and limbs of the keypoints.
     keypoint_score
         Least score of a joint that is drawn; one of score 0 never is.
+    trails
+        Takes the frame and draws where people came from; None draws no trails.
 
     Returns
     -------
@@ -68,6 +75,8 @@ def draw(
     tracks, poses = result.tracks, result.tracks.poses
     shades = [_side(skeleton.keypoints[a], skeleton.keypoints[b], skeleton) for a, b in skeleton.edge_index]
     scale = min(canvas.shape[:2]) / 360
+    if trails is not None:
+        trails.draw(canvas, result)
     # Far people first: the near ones, whose boxes reach lower, lie on top.
     order = sorted(np.flatnonzero(tracks.confirmed).tolist(), key=lambda i: float(poses.boxes[i, 3]))
     for i in order:
@@ -82,6 +91,38 @@ def draw(
         actions = [action.label for action in result.actions if action.track_id == track_id]
         _label(canvas, poses.boxes[i], " ".join([f"{track_id}", *actions]), person_colour(track_id), scale)
     return canvas
+
+
+class Trails:
+    """Where each confirmed person has stood of late (the middle of the lower edge of the box), drawn as a line.
+
+    Parameters
+    ----------
+    length
+        Frames that a trail reaches back.
+    """
+
+    def __init__(self, length: int = 30) -> None:
+        self.length = length
+        self._paths: dict[int, deque[tuple[int, NDArray[np.float32]]]] = {}
+
+    def draw(self, canvas: NDArray[np.uint8], result: FrameResult) -> None:
+        """Take the next frame's people and draw their trails onto ``canvas`` (H,W,3) uint8 RGB itself."""
+        if result.cut:
+            self._paths.clear()
+        tracks, now = result.tracks, result.frame_index
+        for row in np.flatnonzero(tracks.confirmed).tolist():
+            foot = np.array([(tracks.boxes[row, 0] + tracks.boxes[row, 2]) / 2, tracks.boxes[row, 3]], np.float32)
+            self._paths.setdefault(int(tracks.track_id[row]), deque()).append((now, foot))
+        width = max(1, round(min(canvas.shape[:2]) / 240))
+        for track_id, path in list(self._paths.items()):
+            while path and path[0][0] <= now - self.length:
+                path.popleft()
+            if not path:
+                del self._paths[track_id]
+                continue
+            points = _fixed(np.stack([foot for _, foot in path]), canvas)
+            cv2.polylines(canvas, [points], False, person_colour(track_id), width, cv2.LINE_AA, _SHIFT)
 
 
 def _side(a: str, b: str, skeleton: Skeleton) -> int:

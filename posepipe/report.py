@@ -15,11 +15,10 @@ from typing import Any, TextIO
 
 from posepipe import __version__
 from posepipe.config import Config
-from posepipe.errors import WeightsError
 from posepipe.io.atomic import atomic_path, sha256_of
 from posepipe.io.schema import skeleton_to_json
 from posepipe.io.video import VideoInfo
-from posepipe.io.weights import read_card
+from posepipe.io.zoo import Terms, terms_of
 from posepipe.skeleton import Skeleton
 
 __all__ = [
@@ -32,6 +31,7 @@ __all__ = [
     "speeds",
     "table",
     "versions",
+    "weights_terms",
     "write_json",
 ]
 
@@ -146,10 +146,13 @@ def records_header(
     skeleton
         The keypoints.
     stages
-        The networks by name; a stage says in ``weights`` which file it was built from, and that file's card its terms.
+        The networks by name; a stage says in ``weights`` which file it was built from, whose card, or the list of
+        published weights, gives its terms.
     """
     settings = {k: _without_folder(v) if isinstance(v, str) else v for k, v in asdict(config).items()}
     files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
+    checksums = {name: None if file is None else sha256_of(file) for name, file in files.items()}
+    terms = weights_terms(stages, checksums)
     return {
         "posepipe": __version__,
         "video": {
@@ -163,18 +166,20 @@ def records_header(
             "duration_s": info.duration_s,
         },
         "skeleton": skeleton_to_json(skeleton),
-        "weights": {name: None if file is None else sha256_of(file) for name, file in files.items()},
-        "licences": {name: None if file is None else _licence(file) for name, file in files.items()},
+        "weights": checksums,
+        "licences": {name: found.licence for name, found in terms.items()},
+        "trained_on": {name: found.trained_on for name, found in terms.items()},
         "config": settings,
     }
 
 
-def _licence(weights: Path) -> str | None:
-    """What the card of a weights file says of its terms; None where it has no card."""
-    try:
-        return read_card(weights).licence or None
-    except WeightsError:
-        return None
+def weights_terms(stages: Mapping[str, object], checksums: Mapping[str, str | None] | None = None) -> dict[str, Terms]:
+    """The terms of each stage's weights, by its name; those whose ``checksums`` are known are not read for it again."""
+    known = checksums or {}
+    files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
+    return {
+        name: Terms(None, None) if file is None else terms_of(file, known.get(name)) for name, file in files.items()
+    }
 
 
 def _without_folder(value: str) -> str:

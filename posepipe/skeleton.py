@@ -5,13 +5,14 @@ Left and right, joint order and OKS sigmas come from here and from nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COCO17", "Skeleton"]
+__all__ = ["COCO17", "MIDDLE_SIGMA", "Skeleton", "named_skeleton"]
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,26 @@ COCO17 = Skeleton(
     pairs=tuple((f"left_{part}", f"right_{part}") for part in _PARTS),
     sigmas=(0.026, *(s for sigma in _SIGMAS for s in (sigma, sigma))),
 )
+
+#: OKS constant of joints for which COCO has none: that of its shoulders, the middle one of its list
+MIDDLE_SIGMA = 0.079
+
+
+def named_skeleton(
+    name: str,
+    keypoints: Sequence[str],
+    edges: Sequence[tuple[str, str]] = (),
+    sigmas: Sequence[float] | None = None,
+) -> Skeleton:
+    """A skeleton from what a label file tells; COCO's own where names and constants are COCO's.
+
+    Pairs follow from the names (``left_x`` and ``right_x``); where no ``sigmas`` are given, a joint that COCO knows has
+    COCO's constant and any other `MIDDLE_SIGMA`. Raises ``ValueError`` as :class:`Skeleton` does.
+    """
+    known = dict(zip(COCO17.keypoints, COCO17.sigmas, strict=True))
+    spread = tuple(float(s) for s in sigmas) if sigmas else tuple(known.get(n, MIDDLE_SIGMA) for n in keypoints)
+    if tuple(keypoints) == COCO17.keypoints and spread == COCO17.sigmas:
+        return COCO17
+    lefts = [n for n in keypoints if n.startswith("left_") and f"right_{n[5:]}" in keypoints]
+    pairs = tuple((n, f"right_{n[5:]}") for n in lefts)
+    return Skeleton(name, tuple(keypoints), tuple(edges), pairs, spread)

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from posepipe.skeleton import COCO17, Skeleton
 
-__all__ = ["Action", "Clip", "Detections", "Frame", "FrameResult", "HeatmapVolume", "PoseStream", "Poses", "Tracks"]
+__all__ = [
+    "Action",
+    "Clip",
+    "Detections",
+    "Frame",
+    "FrameResult",
+    "HeatmapVolume",
+    "PoseStream",
+    "Poses",
+    "Refinement",
+    "Tracks",
+]
 
 
 def _fix(owner: object, name: str, dtype: type[np.generic], *shape: int | str) -> None:
@@ -138,6 +149,33 @@ class Poses:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Refinement:
+    """What a second pass over a finished run knows of the N people of one frame.
+
+    Attributes
+    ----------
+    raw_id, raw_confirmed
+        (N,) int64 and (N,) bool: what the tracker itself said; id 0 where the row was filled in.
+    id_confidence
+        (N,) float32 in [0,1]: how likely the row shows the person that most rows of its final id show.
+    seen
+        (N,) bool: observed; False where box and pose were filled in.
+    """
+
+    raw_id: NDArray[np.int64]
+    raw_confirmed: NDArray[np.bool_]
+    id_confidence: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        _fix(self, "raw_id", np.int64, "N")
+        _fix(self, "raw_confirmed", np.bool_, "N")
+        _fix(self, "id_confidence", np.float32, "N")
+        _fix(self, "seen", np.bool_, "N")
+        _same_length(self, "raw_id", "raw_confirmed", "id_confidence", "seen")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tracks:
     """The people of one frame and who they are: every pose that was handed to the tracker, each with an id.
 
@@ -153,6 +191,8 @@ class Tracks:
         (N,) bool: the track is past its probation; only such people are exported and drawn.
     age
         (N,) int32 frames since the track was created.
+    refinement
+        What a second pass knows of them; None before there was one. The fields above then hold its final say.
     """
 
     poses: Poses
@@ -160,6 +200,7 @@ class Tracks:
     track_id: NDArray[np.int64]
     confirmed: NDArray[np.bool_]
     age: NDArray[np.int32]
+    refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
         _fix(self, "boxes", np.float32, "N", 4)
@@ -169,6 +210,13 @@ class Tracks:
         _same_length(self, "poses", "boxes", "track_id", "confirmed", "age")
         if len(np.unique(self.track_id)) != len(self.track_id):
             raise ValueError(f"Tracks.track_id repeats an id in one frame: {self.track_id.tolist()}")
+        if self.refinement is not None and len(self.refinement.raw_id) != len(self.track_id):
+            raise ValueError(f"Tracks.refinement has {len(self.refinement.raw_id)} rows for {len(self.track_id)}")
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(N,) bool: observed, not filled in by a second pass."""
+        return np.ones(len(self), bool) if self.refinement is None else self.refinement.seen
 
     def __len__(self) -> int:
         return len(self.track_id)
@@ -275,7 +323,8 @@ class Action:
 class FrameResult:
     """Everything that is known of one frame, without its pixels: what ``Pipeline.process`` yields and records store.
 
-    ``skipped`` marks a frame that was not looked at (``stride``): its lack of people means nothing.
+    ``skipped`` marks a frame that was not looked at (``stride``): its lack of people means nothing. ``cut`` marks one
+    with which a new shot begins: nobody's id goes on from before it.
     """
 
     frame_index: int
@@ -283,3 +332,4 @@ class FrameResult:
     tracks: Tracks
     actions: tuple[Action, ...] = ()
     skipped: bool = False
+    cut: bool = False

@@ -23,6 +23,9 @@ Commands = Any
 class Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError`, in one line and with the flag that may have been meant, instead of exiting."""
 
+    #: adds flags that are costly to know, when the command is parsed
+    fill: Callable[[Parser], None] | None = None
+
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`."""
         hint = f"See: {self.prog} --help"
@@ -30,6 +33,13 @@ class Parser(argparse.ArgumentParser):
         known = sorted(self.flags())
         near = [n for word in unknown for n in difflib.get_close_matches(word.split("=")[0], known, 1)]
         raise UsageError(message, hint=f"Did you mean {near[0]}? {hint}" if near else hint)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, after the flags that `fill` adds: of all commands only the one that was named needs its."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(args, namespace)
 
     def flags(self) -> set[str]:
         """Every flag of this command and of those below it."""
@@ -62,8 +72,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     hints = get_type_hints(Config)
     for field in dataclasses.fields(Config):
         kind, low, high = hints[field.name], field.metadata["low"], field.metadata["high"]
+        flag = "--" + field.name.replace("_", "-")
+        if kind is bool:
+            switch = argparse.BooleanOptionalAction
+            text = f"{field.metadata['help']} (default {field.default})"
+            group.add_argument(flag, action=switch, default=argparse.SUPPRESS, help=text)
+            continue
         group.add_argument(
-            "--" + field.name.replace("_", "-"),
+            flag,
             type=str if kind is str else number(kind, low, high),
             default=argparse.SUPPRESS,
             metavar="TEXT" if kind is str else "N" if kind is int else "X",

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from posepipe.cli.parser import Commands, add_settings, fail, number, say, settings
+from posepipe.cli.streams import add_wishes, wanted
 
 __all__ = ["add"]
 
@@ -30,9 +31,12 @@ def add(commands: Commands) -> None:
     run.add_argument("--no-video", action="store_true", help="write no overlay.mp4")
     run.add_argument("--resume", action="store_true", help="skip finished inputs and continue the one that broke off")
     run.add_argument("--overwrite", action="store_true", help="replace results that OUT holds already")
+    second = "go over the tracks once more at the end (posepipe refine); the overlay is drawn after that"
+    run.add_argument("--track-refine", action="store_true", help=second)
     count = number(int, 1, 10**12)
     run.add_argument("--limit-frames", type=count, metavar="N", help="stop after N frames of each input")
     run.add_argument("--quiet", action="store_true", help="print errors only")
+    add_wishes(run)
     add_settings(run)
     run.set_defaults(command=_run)
 
@@ -49,7 +53,7 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from posepipe.pipeline import Pipeline
-    from posepipe.report import Outcome, closing_table, engines
+    from posepipe.report import Outcome, closing_table, engines, weights_terms
     from posepipe.run.batch import run_batch
     from posepipe.run.inputs import plan
     from posepipe.run.video import Options
@@ -61,13 +65,18 @@ def _run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         limit_frames=arguments.limit_frames,
         quiet=arguments.quiet,
+        refine=arguments.track_refine,
+        streams=wanted(arguments),
     )
     # Built before any input is touched: wrong weights or a missing package are no matter of one input.
     pipeline = Pipeline(config=settings(arguments))
-    used = engines({"detector": pipeline.detector, "pose": pipeline.pose})
+    stages = {"detector": pipeline.detector, "pose": pipeline.pose}
     tell = say(arguments.quiet)
-    for stage, engine in used.items():
+    for stage, engine in engines(stages).items():
         tell(f"{stage}: {engine}")
+    for stage, terms in weights_terms(stages).items():
+        if terms.licence is not None:
+            tell(f"{stage}: weights under {terms.licence}; trained on {terms.trained_on or 'what is not said'}")
 
     def tell_outcome(outcome: Outcome) -> None:
         if outcome.exit_code:

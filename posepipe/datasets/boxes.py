@@ -7,8 +7,7 @@ taken as people, between two thresholds the detector is told nothing about that 
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ __all__ = [
     "Opinion",
     "athlete_images",
     "coco_images",
-    "held_out",
     "judge",
     "merge_opinions",
     "read_opinions",
@@ -235,15 +233,3 @@ def _athlete(bbox: Sequence[float], image: BoxedImage) -> BoxedImage:
         ignore[overlap.argmax()] = False
         return replace(image, ignore=ignore)
     return replace(image, boxes=np.concatenate((image.boxes, box[None])), ignore=np.append(image.ignore, False))
-
-
-def held_out(images: Iterable[BoxedImage], one_in: int) -> tuple[list[BoxedImage], list[BoxedImage]]:
-    """Split by a hash of the file name: (training, validation); about one picture in ``one_in`` is held out.
-
-    The split of a picture never changes when pictures are added.
-    """
-    training: list[BoxedImage] = []
-    validation: list[BoxedImage] = []
-    for image in images:
-        (validation if zlib.crc32(image.path.name.encode()) % one_in == 0 else training).append(image)
-    return training, validation

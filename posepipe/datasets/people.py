@@ -1,24 +1,23 @@
-"""Labelled people of every keypoint set, brought to one form: a picture, a box, joints and how far to trust them.
+"""Labelled people of every keypoint set, brought to the form of training: a picture, a box, joints, and trust in them.
 
-COCO-style JSON files carry labels made by people; ``teacher.npz`` files carry a network's labels with scores.
+``teacher.npz`` files carry a network's labels with scores; every other set is read into a `KeypointSet` first.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
+from posepipe.skeleton import COCO17
 
-__all__ = ["Person", "coco_people", "held_out", "repeat", "split_people", "teacher_people"]
+__all__ = ["ABSENT_TRUST", "Person", "set_people", "teacher_people"]
 
 #: a teacher's joint below this score counts as "not to be seen", at or above it as located
 TEACHER_LOCATED = 0.15
@@ -44,6 +43,10 @@ class Person:
         (K,) float32 in [0,1]: trust that the joint cannot be seen; 0 = unknown or located.
     by_people
         Whether the body joints were labelled by people.
+    video
+        Name of the video that the picture is a frame of; "" for a still picture.
+    state
+        What the person does, where that is known; "" else. Videos and states are mixed evenly in training.
     """
 
     image: Path
@@ -52,50 +55,56 @@ class Person:
     located: NDArray[np.float32]
     absent: NDArray[np.float32]
     by_people: bool
+    video: str = ""
+    state: str = ""
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """The video, or the picture, and the state: members of a group are much alike."""
+        return self.video or str(self.image), self.state
 
 
-def coco_people(
-    annotations: Path, images: Path, *, guessed_trust: float = 1.0, hidden_absent: bool = True
-) -> list[Person]:
-    """Read a COCO person-keypoints file.
+def set_people(labels: KeypointSet, *, hidden_trust: float = 1.0, confidence: float = 0.0) -> list[Person]:
+    """The people of a set with at least one labelled joint, crowds left out.
 
     Parameters
     ----------
-    annotations, images
-        The JSON file and the folder of its pictures.
-    guessed_trust
-        Trust in joints of visibility 1 (COCO: occluded; LSPET here: found by a network). Visibility 2 has trust 1.
-    hidden_absent
-        Whether visibility 0 says that the joint cannot be seen (COCO) or nothing at all (LSPET's faces).
+    labels
+        A set whose pictures are at hand.
+    hidden_trust
+        Factor on the trust in joints of visibility 1.
+    confidence
+        Least score of a joint; below it counts as not labelled.
 
     Raises
     ------
     InputError
-        The file is missing or not of that form.
+        The pictures are not at hand, or the joints are not COCO's 17.
     """
-    try:
-        data = json.loads(annotations.read_text("utf-8"))
-        names = {image["id"]: image["file_name"] for image in data["images"]}
-        rows = [a for a in data["annotations"] if a.get("num_keypoints", 0) > 0 and not a.get("iscrowd", 0)]
-        return [_coco_person(row, images / names[row["image_id"]], guessed_trust, hidden_absent) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read COCO keypoints from {annotations}: {error!r}") from error
-
-
-def _coco_person(row: dict[str, Any], image: Path, guessed_trust: float, hidden_absent: bool) -> Person:
-    joints = np.asarray(row["keypoints"], np.float32).reshape(-1, 3)
-    x, y, width, height = row["bbox"]
-    visibility = joints[:, 2]
-    located = np.where(visibility == 2, 1.0, np.where(visibility == 1, guessed_trust, 0.0))
-    absent = np.where(visibility == 0, ABSENT_TRUST if hidden_absent else 0.0, 0.0)
-    return Person(
-        image=image,
-        box=np.array([x, y, x + width, y + height], np.float32),
-        xy=joints[:, :2].copy(),
-        located=located.astype(np.float32),
-        absent=absent.astype(np.float32),
-        by_people=True,
-    )
+    if labels.root is None:
+        raise InputError(f"the pictures of {labels.name} are not at hand", hint="Name their folder")
+    if labels.skeleton.keypoints != COCO17.keypoints:
+        hint = "Convert it with posepipe data convert"
+        raise InputError(f"{labels.name} has the joints of {labels.skeleton.name}", expected=COCO17.name, hint=hint)
+    located = np.where(labels.visibility == 1, hidden_trust, 1.0) * labels.score
+    located = np.where((labels.visibility > 0) & (labels.score >= confidence), located, 0).astype(np.float32)
+    absent = np.where(labels.visibility == 0, ABSENT_TRUST, 0).astype(np.float32)
+    certain = ((labels.score == 1) | (labels.visibility == 0)).all(1)
+    found = []
+    for row in np.flatnonzero((located > 0).any(1) & ~labels.iscrowd):
+        image = int(labels.image[row])
+        found.append(
+            Person(
+                image=labels.root / labels.images[image],
+                box=labels.boxes[row],
+                xy=labels.xy[row],
+                located=located[row],
+                absent=absent[row],
+                by_people=bool(certain[row]),
+                video=labels.videos[image],
+            )
+        )
+    return found
 
 
 def teacher_people(
@@ -150,29 +159,3 @@ def teacher_people(
             )
         )
     return people
-
-
-def held_out(image: Path, share: float) -> bool:
-    """Whether a picture belongs to the validation part: by the hash of its folder and name, so never by order."""
-    key = f"{image.parent.parent.name}/{image.stem}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64 < share
-
-
-def split_people(
-    people: Iterable[Person], share: float, keep: tuple[str, ...] = ()
-) -> tuple[list[Person], list[Person]]:
-    """Split into (training, validation) by picture; names that start with one of `keep` stay in training.
-
-    `keep` is for groups of near-copies whose members cannot be told apart by name.
-    """
-    parts: tuple[list[Person], list[Person]] = ([], [])
-    for person in people:
-        kept = any(person.image.name.startswith(prefix) for prefix in keep)
-        parts[0 if kept or not held_out(person.image, share) else 1].append(person)
-    return parts
-
-
-def repeat(people: list[Person], times: int) -> Iterator[Person]:
-    """The same people `times` over, for small sets with good labels."""
-    for _ in range(times):
-        yield from people

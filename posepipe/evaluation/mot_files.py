@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import InputError
 
-__all__ = ["Benchmark", "MotRows", "guess_benchmark", "read_mot"]
+__all__ = ["Benchmark", "MotRows", "Pair", "guess_benchmark", "pair_files", "parse_benchmark", "read_mot"]
 
 Benchmark = Literal["MOT15", "MOT16", "MOT17", "MOT20"]
 
@@ -60,8 +60,15 @@ class MotRows:
         return {int(f): rows[a:b] for f, a, b in zip(frames, start, ends, strict=True)}
 
 
-def read_mot(path: str | Path) -> MotRows:
+def read_mot(path: str | Path, *, identified: bool = False) -> MotRows:
     """Read a file of MOT rows; an empty file has no rows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    identified
+        Every row must have an id, as in ground truth and results; -1, which detections have, is none.
 
     Raises
     ------
@@ -78,6 +85,9 @@ def read_mot(path: str | Path) -> MotRows:
     table = np.array([_parse(path, number, line) for number, line in lines], np.float64).reshape(-1, 8)
     frame, track_id = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
     named = np.flatnonzero(track_id != -1)
+    if identified and len(named) < len(lines):
+        nameless = lines[int(np.flatnonzero(track_id == -1)[0])][0]
+        raise InputError(f"{path}, line {nameless}: id -1 is that of a detection", hint="Give a file of tracks")
     _, first = np.unique(np.stack([frame, track_id])[:, named], axis=1, return_index=True)
     if len(first) < len(named):
         repeat = np.setdiff1d(named, named[first])[0]
@@ -106,3 +116,86 @@ def guess_benchmark(path: str | Path, truth: MotRows) -> Benchmark:
     if (truth.category == -1).all():
         return "MOT15"
     return "MOT20" if "MOT20" in str(path) else "MOT17"
+
+
+def parse_benchmark(name: str) -> Benchmark:
+    """The benchmark of a name in small or capital letters; raises ``ValueError`` for another one."""
+    for known in get_args(Benchmark):
+        if known == name.upper():
+            benchmark: Benchmark = known
+            return benchmark
+    raise ValueError(f"no rules of {name!r} are known")
+
+
+class Pair(NamedTuple):
+    """Ground truth and results of one sequence."""
+
+    name: str
+    truth: Path
+    results: Path
+
+
+# MOT17 has each sequence three times, once for each public detector; their ground truth is the same.
+_DETECTORS = ("", "-DPM", "-FRCNN", "-SDP")
+
+
+def pair_files(truth: str | Path, results: str | Path, pattern: str = "tracks.txt") -> tuple[list[Pair], list[str]]:
+    """Find which results belong to which ground truth.
+
+    Parameters
+    ----------
+    truth
+        A folder that holds ``SEQ/gt/gt.txt`` or ``SEQ/gt.txt``, such a sequence's folder, or one file.
+    results
+        A folder that holds ``SEQ.txt`` (in MOT17 also ``SEQ-DPM.txt``, ``SEQ-FRCNN.txt``, ``SEQ-SDP.txt``) or
+        ``SEQ/<pattern>``, or one file where ``truth`` is one sequence.
+    pattern
+        File in the folder of each sequence; a pattern may find several, which count as sequences of their own.
+
+    Returns
+    -------
+    pairs, missing
+        The pairs by name, and the names of the sequences that have ground truth only.
+
+    Raises
+    ------
+    InputError
+        There is no ground truth, or no results that belong to it.
+    """
+    truth, results = Path(truth), Path(results)
+    known = _truth_files(truth)
+    if results.is_file():
+        if len(known) > 1:
+            raise InputError(f"{results} is one file for {len(known)} sequences of {truth}", hint="Give a folder")
+        return [Pair(name, path, results) for name, path in known.items()], []
+    pairs, missing = [], []
+    for name, path in known.items():
+        flat = [Pair(name + d, path, results / f"{name}{d}.txt") for d in _DETECTORS]
+        deep = sorted((results / name).glob(pattern))
+        many = len(deep) > 1
+        found = [pair for pair in flat if pair.results.is_file()]
+        found += [Pair(f"{name}/{file.stem}" if many else name, path, file) for file in deep]
+        pairs += found
+        missing += [] if found else [name]
+    if not pairs:
+        expected = f"SEQ.txt or SEQ/{pattern} with SEQ one of {', '.join(list(known)[:3])} ..."
+        raise InputError(f"{results} holds no results of the sequences of {truth}", expected=expected)
+    return pairs, missing
+
+
+def _truth_files(path: Path) -> dict[str, Path]:
+    """The ground truth of each sequence by name."""
+    if path.is_file():
+        folder = path.resolve().parent
+        return {(folder.parent if folder.name == "gt" else folder).name if path.stem == "gt" else path.stem: path}
+    inner = (Path("gt", "gt.txt"), Path("gt.txt"))
+    folders = [path, *sorted(p for p in path.glob("*") if p.is_dir())] if path.is_dir() else []
+    # Of a sequence's own folder the name is its, of a folder of sequences that of each.
+    found: dict[str, Path] = {}
+    for folder in folders:
+        file = next((folder / name for name in inner if (folder / name).is_file()), None)
+        if file is not None and not (folder.name == "gt" and found):
+            found[folder.resolve().name] = file
+    if not found:
+        raise InputError(f"{path} holds no ground truth", expected="SEQ/gt/gt.txt, SEQ/gt.txt or a file")
+    return found

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.skeleton import COCO17, Skeleton
-from posepipe.types import Action, FrameResult, Poses, Tracks
+from posepipe.types import Action, FrameResult, Poses, Refinement, Tracks
 
 __all__ = [
     "SCHEMA",
@@ -103,10 +104,15 @@ def frame_to_json(result: FrameResult) -> dict[str, Any]:
     names = ("id", "confirmed", "age", "box", "track_box", "score", "keypoints")
     line: dict[str, Any] = {"type": "frame", "frame": result.frame_index, "pts": result.pts}
     line["people"] = [dict(zip(names, person, strict=True)) for person in columns]
+    if tracks.refinement is not None:
+        for person, more in zip(line["people"], _refinement_to_json(tracks.refinement), strict=True):
+            person.update(more)
     if result.actions:
         line["actions"] = [_action_to_json(action) for action in result.actions]
     if result.skipped:
         line["skipped"] = True
+    if result.cut:
+        line["cut"] = True
     return line
 
 
@@ -130,10 +136,12 @@ def frame_from_json(line: dict[str, Any], skeleton: Skeleton) -> FrameResult:
         track_id=np.array([_get(p, "id", int) for p in people], np.int64),
         confirmed=np.array([_get(p, "confirmed", bool) for p in people], bool),
         age=np.array([_get(p, "age", int) for p in people], np.int32),
+        refinement=_refinement_from_json(people) if any("raw_id" in person for person in people) else None,
     )
     actions = tuple(_action_from_json(a) for a in (_get(line, "actions", list) if "actions" in line else ()))
     skipped = _get(line, "skipped", bool) if "skipped" in line else False
-    return FrameResult(_get(line, "frame", int), _real(line, "pts"), tracks, actions, skipped)
+    cut = _get(line, "cut", bool) if "cut" in line else False
+    return FrameResult(_get(line, "frame", int), _real(line, "pts"), tracks, actions, skipped, cut)
 
 
 def rounded(values: NDArray[np.float32], decimals: int) -> NDArray[np.float64]:
@@ -180,6 +188,26 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
     return value
+
+
+def _refinement_to_json(refinement: Refinement) -> Iterator[dict[str, Any]]:
+    columns = (
+        refinement.raw_id.tolist(),
+        refinement.raw_confirmed.tolist(),
+        rounded(refinement.id_confidence, SCORE_DECIMALS).tolist(),
+        refinement.seen.tolist(),
+    )
+    for row in zip(*columns, strict=True):
+        yield dict(zip(("raw_id", "raw_confirmed", "id_confidence", "seen"), row, strict=True))
+
+
+def _refinement_from_json(people: list[dict[str, Any]]) -> Refinement:
+    return Refinement(
+        raw_id=np.array([_get(p, "raw_id", int) for p in people], np.int64),
+        raw_confirmed=np.array([_get(p, "raw_confirmed", bool) for p in people], bool),
+        id_confidence=_numbers(people, "id_confidence", (len(people),)).astype(np.float32),
+        seen=np.array([_get(p, "seen", bool) for p in people], bool),
+    )
 
 
 def _action_to_json(action: Action) -> dict[str, Any]:

@@ -68,10 +68,11 @@ class WeightsCard:
 
 
 def list_weights() -> list[WeightsEntry]:
-    """The weights that come with the package, present or not."""
+    """The weights that come with the package, present or not; those of others are :mod:`posepipe.io.zoo`'s."""
     return [
         WeightsEntry(name, _FOLDER / str(row["file"]), str(row["kind"]), str(row["licence"]), str(row["sha256"]))
         for name, row in read_toml(_ZOO).items()
+        if "file" in row
     ]
 
 

@@ -1,15 +1,51 @@
-"""Building blocks shared by the networks: convolutions with "same" padding and without batch norm.
+"""Building blocks shared by the networks.
 
-The networks start from weights whose batch norms are already folded into the convolutions, so every block here
-is convolution + bias + activation. Maps are (N, C, h, w) float32; use ``channels_last`` memory for speed on a CPU.
+``ConvAct``, ``InvertedResidual`` and ``SeparableConv`` are convolution + bias + activation: the small networks start
+from weights whose batch norms are folded into the convolutions. Maps are (N, C, h, w) float32; use ``channels_last``
+memory for speed on a CPU.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvAct", "InvertedResidual", "SeparableConv", "upsample2"]
+__all__ = [
+    "ALPHAPOSE",
+    "IMAGENET",
+    "ConvAct",
+    "InvertedResidual",
+    "Normalise",
+    "SeparableConv",
+    "Statistics",
+    "deconvolutions",
+    "upsample2",
+]
+
+#: mean and deviation of RGB in 0..255 that a network was trained with
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+#: torchvision, mmpose, ViTPose
+IMAGENET: Statistics = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+#: AlphaPose subtracts 0.406, 0.457, 0.480 from RGB in 0..1, in this order, and divides by nothing
+ALPHAPOSE: Statistics = ((255 * 0.406, 255 * 0.457, 255 * 0.480), (255.0, 255.0, 255.0))
+
+
+class Normalise(nn.Module):
+    """(image - mean) / deviation a channel; the constants are no part of the state dictionary."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        mean, deviation = (torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1) for values in statistics)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N,3,H,W) RGB 0..255 -> the same, normalised."""
+        return (image - self.mean) / self.deviation
 
 
 class ConvAct(nn.Module):
@@ -99,3 +135,17 @@ class SeparableConv(nn.Module):
 def upsample2(x: Tensor) -> Tensor:
     """Bilinear enlargement by 2, half-pixel centres: (N, C, h, w) -> (N, C, 2h, 2w)."""
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def deconvolutions(inputs: int, count: int, channels: int = 256) -> nn.Sequential:
+    """The head of SimpleBaseline (Xiao et al. 2018, section 2): transposed convolutions, each doubling the map.
+
+    Kernel 4, stride 2, padding 1, no bias, weights from N(0, 0.001), batch norm and ReLU after each; the layers are
+    numbered 0 (convolution), 1 (norm), 2 (ReLU), 3 and so on, as in the published checkpoints.
+    """
+    layers: list[nn.Module] = []
+    for index in range(count):
+        layer = nn.ConvTranspose2d(channels if index else inputs, channels, 4, 2, 1, bias=False)
+        nn.init.normal_(layer.weight, std=0.001)
+        layers += [layer, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

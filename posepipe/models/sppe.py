@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from posepipe.models.blocks import ConvAct, InvertedResidual, SeparableConv, upsample2
 
@@ -121,20 +122,12 @@ class PosteriorExport(nn.Module):
 
 
 def multiply_adds(network: nn.Module, height: int, width: int) -> int:
-    """Multiply-adds of all convolutions for one (3, height, width) image, counted in a forward pass."""
-    total = 0
+    """Multiply-adds of convolutions, matrix products and attention for one (3, height, width) image.
 
-    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            kernel = module.kernel_size[0] * module.kernel_size[1] * module.in_channels // module.groups
-            total += output[0].numel() * kernel
-
-    handles = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
-    try:
-        with torch.no_grad():
-            network(torch.zeros(1, 3, height, width))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+    Counted by torch while the network runs, half of what torch calls floating point operations. A network on the
+    device ``meta`` is counted without computing anything.
+    """
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, height, width, device=device))
+    return int(counter.get_total_flops()) // 2

@@ -17,9 +17,11 @@ __all__ = ["OUTPUTS", "clear_outputs", "continue_in", "discard", "has_records", 
 #: What a run writes into the folder of an input.
 OUTPUTS = (
     "records.jsonl",
+    "refined.jsonl",
     "poses.csv",
     "tracks.txt",
     "streams.npz",
+    "streams.csv",
     "coco_results.json",
     "overlay.mp4",
     "overlay.part.mp4",

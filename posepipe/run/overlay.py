@@ -8,12 +8,12 @@ from pathlib import Path
 from posepipe.errors import InputError, OutputError, PosepipeError
 from posepipe.io.atomic import sha256_of
 from posepipe.io.records import Records, read_records
-from posepipe.io.video import VideoWriter, open_video
-from posepipe.render import draw
+from posepipe.io.video import VideoReader, VideoWriter, open_video
+from posepipe.render import Trails, draw
 from posepipe.report import Progress
 from posepipe.run.feed import Feed, Stop
 
-__all__ = ["render_records"]
+__all__ = ["draw_records", "render_records"]
 
 
 def render_records(
@@ -56,18 +56,26 @@ def render_records(
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise OutputError(f"{out} is the input and would be replaced", hint="Name another file with -o")
     with open_video(source) as reader, Stop().on_signals() as stop:
-        feed = Feed(reader, stop)
-        progress = Progress(out.name, reader.info.frames_declared, quiet=quiet)
-        try:
-            with closing(progress):
-                return _draw_all(records, feed, out, keypoint_score, progress)
-        finally:
-            feed.close()
+        return draw_records(records, reader, stop, out, keypoint_score, quiet=quiet)
+
+
+def draw_records(
+    records: Records, reader: VideoReader, stop: Stop, out: Path, keypoint_score: float, *, quiet: bool = False
+) -> int:
+    """Draw recorded people on the frames of ``reader``, into ``out``; parameters and errors of `render_records`."""
+    feed = Feed(reader, stop)
+    progress = Progress(out.name, reader.info.frames_declared, quiet=quiet)
+    try:
+        with closing(progress):
+            return _draw_all(records, feed, out, keypoint_score, progress)
+    finally:
+        feed.close()
 
 
 def _draw_all(records: Records, feed: Feed, out: Path, keypoint_score: float, progress: Progress) -> int:
     count = 0
     writer: VideoWriter | None = None
+    trails = Trails()
     try:
         for result, _ in zip(records, feed, strict=False):
             frame = feed.take()
@@ -78,7 +86,7 @@ def _draw_all(records: Records, feed: Feed, out: Path, keypoint_score: float, pr
                     expected=frame.index,
                     hint="Give the video that the records were made from",
                 )
-            picture = draw(frame.image, result, records.skeleton, keypoint_score)
+            picture = draw(frame.image, result, records.skeleton, keypoint_score, trails)
             if writer is None:
                 height, width = picture.shape[:2]
                 writer = VideoWriter(out, width, height)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,15 +18,19 @@ from typing import Any
 
 from posepipe.errors import DamagedInputError, InputError, OutputError, PosepipeError
 from posepipe.io.atomic import output_errors
-from posepipe.io.exports import write_coco, write_csv, write_mot, write_streams
+from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import RecordWriter, read_records
+from posepipe.io.streams import write_streams, write_streams_csv
 from posepipe.io.video import VideoReader, VideoWriter, open_video
 from posepipe.pipeline import Pipeline, Timing
-from posepipe.render import draw
+from posepipe.render import Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
 from posepipe.run.feed import Feed, Interrupted, Stop
 from posepipe.run.folder import continue_in, discard, has_records, start_in
 from posepipe.run.inputs import Job
+from posepipe.run.overlay import draw_records
+from posepipe.run.refining import REFINED, write_refined
+from posepipe.streams.shaping import Wanted
 from posepipe.types import Frame, FrameResult
 
 __all__ = ["Options", "run_video"]
@@ -53,6 +57,10 @@ class Options:
         Most frames of each input.
     quiet
         No progress.
+    refine
+        Go over the tracks once more at the end; exports and overlay are made from that.
+    streams
+        What the pose streams are to be; where that is more than they are, ``streams.csv`` is written too.
     """
 
     out: Path
@@ -61,6 +69,8 @@ class Options:
     overwrite: bool = False
     limit_frames: int | None = None
     quiet: bool = False
+    refine: bool = False
+    streams: Wanted = field(default_factory=Wanted)
 
 
 def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Outcome:
@@ -139,8 +149,10 @@ class _Video:
         self.reader, self.feed, self.stop = reader, feed, stop
         self.recorded, self.frames = recorded, 0
         self.records_path = folder / "records.jsonl"
+        self.final_path = self.records_path  # what everything else is made from
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
+        self.trails = Trails()
         self.deadline: float | None = None
 
     def run(self, header: dict[str, Any], began: float) -> Outcome:
@@ -204,9 +216,25 @@ class _Video:
                     with self.clock("records"):
                         records.write(result)
                 self.frames += 1
-                if self.options.video:
+                if self.draws_at_once:
                     self.draw(frame, result)
                 progress.update(len(result.tracks))
+
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether the overlay grows with the frames: a second pass may still change the ids, but no camera waits."""
+        return self.options.video and not (self.options.refine and not self.reader.live)
+
+    def redraw(self) -> list[str]:
+        """Draw the overlay that waited for the second pass; returns its name if a signal leaves no time for it."""
+        name = "overlay.mp4"
+        try:
+            with open_video(self.job.source, max_pixels=self.pipeline.config.max_pixels) as reader:
+                records, least = read_records(self.final_path), self.pipeline.config.keypoint_score
+                draw_records(records, reader, self.stop, self.folder / name, least, quiet=True)
+        except Interrupted:
+            return [name]
+        return []
 
     def expected(self) -> int | None:
         """Frames to come, as far as anybody knows."""
@@ -217,7 +245,7 @@ class _Video:
         """Add a frame to the overlay."""
         with self.clock("draw"):
             skeleton, least = self.pipeline.pose.skeleton, self.pipeline.config.keypoint_score
-            picture = draw(frame.image, result, skeleton, least)
+            picture = draw(frame.image, result, skeleton, least, self.trails)
         with self.clock("encode"):
             if self.overlay is None:
                 height, width = picture.shape[:2]
@@ -233,20 +261,29 @@ class _Video:
     def export(self) -> list[str]:
         """Make tables, tracks and streams from the records; returns those that a signal left no time for."""
         records = read_records(self.records_path)
+        missing = []
+        if self.options.refine:
+            try:
+                records = write_refined(records, self.folder / REFINED, self.in_time)
+                self.final_path = records.path
+            except _LateError:
+                missing.append(REFINED)
         exports: dict[str, Callable[[Path, Iterator[FrameResult]], None]] = {
             "poses.csv": partial(write_csv, skeleton=records.skeleton),
             "tracks.txt": write_mot,
-            "streams.npz": partial(write_streams, skeleton=records.skeleton),
+            "streams.npz": partial(write_streams, skeleton=records.skeleton, wanted=self.options.streams),
             "coco_results.json": write_coco,
         }
-        missing = []
+        if not self.options.streams.plain:
+            wanted = self.options.streams
+            exports["streams.csv"] = partial(write_streams_csv, skeleton=records.skeleton, wanted=wanted)
         for name, write in exports.items():
             try:
                 with output_errors(self.folder / name):
                     write(self.folder / name, self.in_time(records))
             except _LateError:
                 missing.append(name)
-        return missing
+        return missing if self.draws_at_once or not self.options.video else missing + self.redraw()
 
     def in_time(self, frames: Iterable[FrameResult]) -> Iterator[FrameResult]:
         """The frames, for as long as a signal allows."""
@@ -263,7 +300,7 @@ class _Video:
         reason = ending.reason
         if status == "stopped" and self.on_record and not self.reader.live:
             reason = f"{reason}; --resume continues after frame {self.on_record - 1}"
-        counts = (read_records(self.records_path).summary if self.on_record else None) or {}
+        counts = (read_records(self.final_path).summary if self.on_record else None) or {}
         people, tracks = counts.get("people", 0), counts.get("tracks", 0)
         seconds = perf_counter() - began
         return Outcome(
@@ -282,6 +319,7 @@ class _Video:
             "finished": not ending.stopped,
             "status": outcome.status,
             "reason": ending.reason,
+            "refined": self.final_path != self.records_path,
             "exit_code": outcome.exit_code,
             "video": header["video"],
             "frames": outcome.frames,

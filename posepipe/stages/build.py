@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from posepipe.config import Config
 from posepipe.errors import UsageError
+from posepipe.io.zoo import PublicWeights, fetched, public_weights
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.stages import Detector, PoseEstimator, Tracker
+from posepipe.stages.engine import Engine
+from posepipe.stages.pose import CHECKPOINTS, HeatmapPose, open_pose
 from posepipe.types import Poses, Tracks
 
 __all__ = ["NoTracker", "build_detector", "build_pose", "build_tracker"]
 
 _BOX_FILES = (".txt", ".csv", ".json")
+_POSE_FILES = (".onnx", ".xml", *CHECKPOINTS)
 
 
 def build_detector(config: Config) -> Detector:
@@ -33,6 +37,7 @@ def build_detector(config: Config) -> Detector:
         Its weights or its file of boxes cannot be used.
     """
     name, _, rest = config.detector.partition(":")
+    suffix = Path(config.detector).suffix.lower()
     score, most = config.detector_score, config.max_people
     if config.detector == "small":
         from posepipe.io.weights import weights_path
@@ -49,16 +54,65 @@ def build_detector(config: Config) -> Detector:
         from posepipe.stages.detector_torchvision import open_torchvision
 
         return open_torchvision(rest, device=config.device, threads=config.threads, score=score, max_people=most)
-    if Path(config.detector).suffix.lower() in _BOX_FILES:
+    if name in ("yolox", "rtmdet") and rest:
+        return _openmmlab(config, Path(rest), name)
+    if config.detector in public_weights():
+        return _public_detector(config, public_weights()[config.detector])
+    if suffix in _BOX_FILES:
         from posepipe.stages.detector_file import FileDetector
 
         return FileDetector(config.detector, score=score, max_people=most)
-    if config.detector.lower().endswith(".onnx"):
-        from posepipe.stages.detector import OnnxDetector
+    if suffix == ".onnx":
+        return _onnx_detector(config)
+    choices = ["small", "yolo:FILE", "yolox:FILE", "rtmdet:FILE", "torchvision:NAME", "FILE.onnx"]
+    raise _unknown("detector", config.detector, [*choices, *(f"FILE{suffix}" for suffix in _BOX_FILES)], "detector")
 
-        return OnnxDetector(config.detector, device=config.device, threads=config.threads, score=score, max_people=most)
-    choices = ["small", "yolo:FILE", "torchvision:NAME", "FILE.onnx", *(f"FILE{suffix}" for suffix in _BOX_FILES)]
-    raise _unknown("detector", config.detector, choices)
+
+def _openmmlab(config: Config, path: Path, family: str, size: tuple[int, int] | None = None) -> Detector:
+    """A YOLOX as its makers or as OpenMMLab export it, or an RTMDet."""
+    score, most = config.detector_score, config.max_people
+    engine = Engine(path, device=config.device, threads=config.threads, batch=1)
+    if family == "yolox" and "dets" not in engine.outputs:
+        from posepipe.stages.detector_yolox import YoloxDetector
+
+        return YoloxDetector(engine, score=score, max_people=most)
+    from posepipe.stages.detector_rtmdet import RtmDetector
+
+    return RtmDetector(engine, normalise=family == "rtmdet", size=size, score=score, max_people=most)
+
+
+def _public_detector(config: Config, entry: PublicWeights) -> Detector:
+    """A detector that others published, if it was fetched."""
+    if entry.kind != "detector":
+        raise UsageError(f"{entry.name} is no detector, but a pose network", hint=f"Use it with --pose {entry.name}")
+    if entry.adapter == "torchvision":
+        from posepipe.stages.detector_torchvision import open_torchvision
+
+        score, most = config.detector_score, config.max_people
+        return open_torchvision(entry.name, device=config.device, threads=config.threads, score=score, max_people=most)
+    return _openmmlab(config, fetched(entry.name), entry.adapter, entry.input_size)
+
+
+def _onnx_detector(config: Config) -> Detector:
+    """A detector in an ONNX file, by the form of its graph."""
+    path, score, most = Path(config.detector), config.detector_score, config.max_people
+    engine = Engine(path, device=config.device, threads=config.threads, batch=1)
+    if {"names", "imgsz"} <= set(engine.metadata):
+        from posepipe.stages.detector_yolo import open_yolo
+
+        return open_yolo(path, device=config.device, threads=config.threads, score=score, max_people=most)
+    if {"dets", "labels"} <= set(engine.outputs):
+        raise UsageError(
+            f"{path} is a detector of OpenMMLab that does not say what pixels it expects",
+            hint=f"Say which it is: rtmdet:{path} or yolox:{path}",
+        )
+    if len(engine.outputs) == 1 and not engine.card:
+        from posepipe.stages.detector_yolox import YoloxDetector
+
+        return YoloxDetector(engine, score=score, max_people=most)
+    from posepipe.stages.detector import OnnxDetector
+
+    return OnnxDetector(path, device=config.device, threads=config.threads, score=score, max_people=most)
 
 
 def build_pose(config: Config, detector: Detector | None = None) -> PoseEstimator:
@@ -79,24 +133,50 @@ def build_pose(config: Config, detector: Detector | None = None) -> PoseEstimato
         The weights cannot be used.
     """
     if config.pose == "detector":
+        if config.flip_test:
+            raise UsageError("a flip test needs a pose network of its own", got="pose 'detector'")
         if isinstance(detector, PoseEstimator):
             return detector
         raise UsageError(
             "pose 'detector' needs a detector that gives keypoints",
             got=f"detector {config.detector!r}",
-            hint="Such are yolo:FILE with a pose network of COCO keypoints, and torchvision:keypointrcnn_resnet50_fpn",
+            hint="Such are yolo:FILE with a pose network of COCO keypoints, and keypointrcnn_resnet50_fpn",
         )
     if config.pose == "small":
         from posepipe.io.weights import weights_path
 
-        path = weights_path("sppe_small")
-    elif config.pose.lower().endswith(".onnx"):
-        path = Path(config.pose)
-    else:
-        raise _unknown("pose estimator", config.pose, ["small", "detector", "FILE.onnx"])
-    from posepipe.stages.pose import OnnxPose
+        return _pose_file(config, weights_path("sppe_small"))
+    if config.pose in public_weights():
+        entry = public_weights()[config.pose]
+        if entry.kind == "sppe":
+            return _pose_file(config, fetched(entry.name))
+        both = f"Use it with --detector {entry.name}"
+        raise UsageError(
+            f"{entry.name} is a detector",
+            hint=f"{both} --pose detector" if entry.name.startswith("keypointrcnn") else both,
+        )
+    if Path(config.pose).suffix.lower() in _POSE_FILES:
+        return _pose_file(config, Path(config.pose))
+    choices = ["small", "detector", *(f"FILE{suffix}" for suffix in _POSE_FILES)]
+    raise _unknown("pose estimator", config.pose, choices, "sppe")
 
-    return OnnxPose(path, device=config.device, threads=config.threads, batch=config.batch)
+
+def _pose_file(config: Config, path: Path) -> PoseEstimator:
+    """A pose network in a file, by its kind and the form of its graph."""
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
+        from posepipe.stages.openvino_engine import OpenVinoEngine
+
+        network = OpenVinoEngine(path, device=config.device, threads=config.threads)
+        return HeatmapPose(network, batch=config.batch, flip=config.flip_test)
+    if suffix != ".onnx":
+        return open_pose(path, device=config.device, threads=config.threads, batch=config.batch, flip=config.flip_test)
+    engine = Engine(path, device=config.device, threads=config.threads, batch=config.batch)
+    if {"simcc_x", "simcc_y"} <= set(engine.outputs):
+        from posepipe.stages.pose_simcc import SimccPose
+
+        return SimccPose(engine, batch=config.batch, flip=config.flip_test)
+    return HeatmapPose(engine, batch=config.batch, flip=config.flip_test)
 
 
 def build_tracker(config: Config, skeleton: Skeleton = COCO17) -> Tracker:
@@ -144,10 +224,12 @@ class NoTracker:
         return Tracks(poses, poses.boxes, ids, np.ones(count, bool), np.zeros(count, np.int32))
 
 
-def _unknown(what: str, name: str, choices: Sequence[str]) -> UsageError:
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+def _unknown(what: str, name: str, choices: Sequence[str], kind: str = "") -> UsageError:
+    """The error for a name that is none of `choices`, nor of the published weights of `kind`."""
+    public = [entry.name for entry in public_weights().values() if entry.kind == kind]
+    near = difflib.get_close_matches(name, [*choices, *public], n=3, cutoff=0.5)
     return UsageError(
         f"unknown {what} {name!r}",
-        expected=f"one of {', '.join(choices)}",
-        hint=f"Did you mean {near[0]!r}?" if near else None,
+        expected=f"one of {', '.join(choices)}" + (", or a name of: posepipe models list" if public else ""),
+        hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import MissingExtraError, UsageError, WeightsError
+from posepipe.io.zoo import fetched, problem_of, public_weights
 from posepipe.skeleton import COCO17
 from posepipe.stages.detector import people_boxes
 from posepipe.stages.engine import first_line
@@ -34,7 +35,7 @@ def open_torchvision(
     ----------
     name
         Such as ``fasterrcnn_mobilenet_v3_large_320_fpn``, or ``NAME:FILE`` with a file of its weights (a state
-        dictionary). Without a file, torchvision's own weights are taken from torch's cache, or downloaded.
+        dictionary). Without a file, torchvision's own weights are used, if they were fetched.
     device
         ``cpu``, ``cuda``, or ``auto`` for CUDA where torch has it.
     threads
@@ -51,7 +52,7 @@ def open_torchvision(
     UsageError
         The name or the device is unknown.
     WeightsError
-        The weights are missing and cannot be downloaded, or do not fit the network.
+        The weights are missing, or do not fit the network.
     """
     feature = f"torchvision:{name}"
     on = torch_device(device, feature, "torch")
@@ -68,7 +69,7 @@ def open_torchvision(
             expected=f"one of {', '.join(known)}",
             hint=f"Did you mean {near[0]!r}?" if near else None,
         )
-    path = Path(file) if file else _default_weights(torchvision, name)
+    path = Path(file) if file else _default_weights(name)
     network = torchvision.models.get_model(name, weights=None, weights_backbone=None)
     _load(network, name, path)
     network = network.eval().requires_grad_(False).to(on)
@@ -133,24 +134,22 @@ class KeypointRcnn(TorchvisionDetector, OneStage):
         return Poses(found["keypoints"][..., :2], score, people.boxes, people.score, COCO17)
 
 
-def _default_weights(torchvision: Any, name: str) -> Path:
-    """The published weights of a network: their place in torch's cache, where they are downloaded to if need be."""
+def _default_weights(name: str) -> Path:
+    """The published weights of a network, as ``posepipe models fetch`` or torch itself has put them on this computer.
+
+    Raises `WeightsError` where they are not there: nothing is downloaded while people work.
+    """
     import torch
 
-    url: str = torchvision.models.get_model_weights(name).DEFAULT.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The last part of the name is the start of the file's sha256.
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
-    except (OSError, RuntimeError) as error:
+    entry = public_weights().get(name)
+    if entry is None:
         raise WeightsError(
-            f"cannot download the weights of torchvision's {name}: {error}",
-            hint=f"Fetch {url} where there is a network, and give its path: torchvision:{name}:FILE",
-        ) from error
-    return path
+            f"no published weights of torchvision's {name} are known", hint=f"Give their path: torchvision:{name}:FILE"
+        )
+    of_torch = Path(torch.hub.get_dir()) / "checkpoints" / entry.urls[0].rsplit("/", 1)[-1]
+    if not entry.path.is_file() and of_torch.is_file() and problem_of(entry, of_torch) is None:
+        return of_torch
+    return fetched(name)
 
 
 def _load(network: Any, name: str, path: Path) -> None:

@@ -29,9 +29,17 @@ def assign(cost: NDArray[np.floating], limit: float = np.inf) -> Pairs:
     # An empty matrix has no assignment to solve.
     if 0 in cost.shape:
         return np.zeros((0, 2), np.int64)
-    _, column, _ = lap.lapjv(np.ascontiguousarray(cost, np.float64), extend_cost=True, cost_limit=limit)
+    gain = np.asarray(cost, np.float64)
+    if np.isfinite(limit):
+        # What a pair saves against none: nothing, where it is dearer, and then it is as good as none.
+        gain = np.minimum(gain - limit, 0.0)
+        useful = gain < 0
+        if useful.sum(0).max() <= 1 and useful.sum(1).max() <= 1:
+            return np.argwhere(useful)
+    _, column, _ = lap.lapjv(np.ascontiguousarray(gain), extend_cost=True)
     row = np.flatnonzero(np.asarray(column) >= 0)
-    return np.column_stack([row, np.asarray(column)[row]]).astype(np.int64)
+    pairs = np.column_stack([row, np.asarray(column)[row]]).astype(np.int64)
+    return pairs[gain[pairs[:, 0], pairs[:, 1]] < 0] if np.isfinite(limit) else pairs
 
 
 def match_overlap(overlap: NDArray[np.floating], threshold: float, bonus: NDArray[np.floating] | float = 0.0) -> Pairs:

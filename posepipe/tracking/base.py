@@ -30,13 +30,13 @@ class Seen(NamedTuple):
         return Seen(*(column[rows] for column in self))
 
 
-def track_fields(state: int = 7, *more: Any) -> np.dtype[np.void]:
-    """One row of the table: a Gaussian over ``state`` numbers, counters, and ``more`` fields of a tracker's own.
+def track_fields(*more: Any) -> np.dtype[np.void]:
+    """One row of the table: the filter's state, counters, and ``more`` fields of a tracker's own.
 
     ``score`` is that of the newest box, ``streak`` counts matches in a row (founding is none), ``unseen`` frames since
     the last match and ``age`` frames since the founding.
     """
-    gaussian = [("mean", np.float64, state), ("covariance", np.float64, (state, state)), ("score", np.float64)]
+    gaussian = [("mean", np.float64, 8), ("covariance", np.float64, (4, 3)), ("score", np.float64)]
     counters = [(name, np.int64) for name in ("id", "streak", "unseen", "age")]
     return np.dtype([*gaussian, *counters, *more])
 
@@ -70,6 +70,11 @@ class BoxTracker(ABC):
         self._founded = 0
         self._frame = 0
 
+    def cut(self) -> None:
+        """Begin anew with the next frame, since another shot begins with it; ids go on counting."""
+        self._tracks = self._tracks[:0]
+        self._frame = 0
+
     def update(self, poses: Poses, image: NDArray[np.uint8] | None = None) -> Tracks:
         """Take the next frame's poses, empty ones too, and return them row for row with ids.
 
@@ -87,9 +92,12 @@ class BoxTracker(ABC):
         row = np.empty(len(poses), np.int64)
         row[order[pairs[:, 0]]] = pairs[:, 1]
         row[order[strangers]] = len(self._tracks) + np.arange(len(strangers))
-        self._tracks = np.concatenate([self._tracks, self._found(seen.pick(strangers))])
+        if len(strangers):
+            self._tracks = np.concatenate([self._tracks, self._found(seen.pick(strangers))])
         tracks = self._tracks[row]
-        self._tracks = self._tracks[self._alive()]
+        alive = self._alive()
+        if not alive.all():
+            self._tracks = self._tracks[alive]
         return Tracks(
             poses=poses,
             boxes=self._boxes(tracks).astype(np.float32),

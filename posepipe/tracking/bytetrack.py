@@ -7,14 +7,12 @@ from numpy.typing import NDArray
 
 from posepipe.geometry import iou
 from posepipe.tracking import kalman
-from posepipe.tracking.association import Pairs, assign, others
+from posepipe.tracking.association import Pairs, assign
 from posepipe.tracking.base import Array, BoxTracker, Seen, track_fields
 
 __all__ = ["ByteTrack"]
 
 # State [cx, cy, aspect, height] and velocities, noise in shares of the height, as in DeepSORT (Wojke et al. 2017).
-_TRANSITION = np.eye(8) + np.diag(np.ones(4), k=4)
-_OBSERVATION = np.eye(4, 8)
 _POSITION, _VELOCITY = 1 / 20, 1 / 160
 
 # Detections below this are noise.
@@ -40,7 +38,7 @@ class ByteTrack(BoxTracker):
         Least product of IoU and score in the first association.
     """
 
-    _fields = track_fields(8, ("lasting", np.bool_))
+    _fields = track_fields(("lasting", np.bool_))
 
     def __init__(self, track_threshold: float = 0.6, max_age: int = 30, match_iou: float = 0.1) -> None:
         super().__init__(max_age, min_hits=1)
@@ -54,15 +52,17 @@ class ByteTrack(BoxTracker):
         strong, weak = score > self.track_threshold, (score > _FAINT) & (score < self.track_threshold)
         lasting, followed = tracks["lasting"], tracks["lasting"] & (tracks["unseen"] == 1)
         pairs = np.zeros((0, 2), np.int64)
+        free = (np.ones(len(boxes), bool), np.ones(len(tracks), bool))
         for gain, detections, candidates, least in (
             (fused, strong, lasting, self.match_iou),
             (overlap, weak, followed, _SECOND_IOU),
             (fused, strong, ~lasting, _PROBATION_IOU),
         ):
-            d = np.intersect1d(np.flatnonzero(detections), others(len(boxes), pairs[:, 0]))
-            t = np.intersect1d(np.flatnonzero(candidates), others(len(tracks), pairs[:, 1]))
+            d, t = np.flatnonzero(detections & free[0]), np.flatnonzero(candidates & free[1])
             found = assign(1.0 - gain[np.ix_(d, t)], limit=1.0 - least)
-            pairs = np.concatenate([pairs, np.column_stack([d[found[:, 0]], t[found[:, 1]]])])
+            found = np.column_stack([d[found[:, 0]], t[found[:, 1]]])
+            free[0][found[:, 0]] = free[1][found[:, 1]] = False
+            pairs = np.concatenate([pairs, found])
         return pairs
 
     def _predict(self) -> None:
@@ -70,24 +70,26 @@ class ByteTrack(BoxTracker):
         # A person who is lost is taken to keep their size.
         tracks["mean"][tracks["unseen"] > 0, 7] = 0.0
         height = tracks["mean"][:, 3]
-        noise = _diagonal(height, _POSITION, 1e-2, _VELOCITY, 1e-5)
-        tracks["mean"], tracks["covariance"] = kalman.predict(tracks["mean"], tracks["covariance"], _TRANSITION, noise)
+        noise = np.stack([_noise(height, _POSITION, 1e-2), _noise(height, _VELOCITY, 1e-5)], -1)
+        tracks["mean"], tracks["covariance"] = kalman.predict(tracks["mean"], tracks["covariance"], noise)
         tracks["unseen"] += 1
         tracks["age"] += 1
 
     def _correct(self, rows: Pairs, seen: Seen) -> None:
         tracks = self._tracks
         mean, covariance = tracks["mean"][rows], tracks["covariance"][rows]
-        noise = _diagonal(mean[:, 3], _POSITION, 1e-1)
-        mean, covariance = kalman.update(mean, covariance, _measure(seen.boxes), _OBSERVATION, noise)
+        noise = _noise(mean[:, 3], _POSITION, 1e-1)
+        mean, covariance = kalman.update(mean, covariance, _measure(seen.boxes), noise)
         tracks["mean"][rows], tracks["covariance"][rows] = mean, covariance
         tracks["score"][rows] = seen.score
         tracks["unseen"][rows] = 0
         tracks["lasting"][rows] = True
 
     def _first(self, boxes: Array) -> kalman.States:
-        mean = np.concatenate([_measure(boxes), np.zeros((len(boxes), 4))], 1)
-        return mean, _diagonal(mean[:, 3], 2 * _POSITION, 1e-2, 10 * _VELOCITY, 1e-5)
+        places = _measure(boxes)
+        height = places[:, 3]
+        noise = np.stack([_noise(height, 2 * _POSITION, 1e-2), _noise(height, 10 * _VELOCITY, 1e-5)], -1)
+        return kalman.begin(places, noise)
 
     def _found(self, seen: Seen) -> NDArray[np.void]:
         founded = super()._found(seen)
@@ -124,11 +126,8 @@ def _measure(boxes: Array) -> Array:
     return np.column_stack([boxes[:, :2] + size / 2, size[:, 0] / size[:, 1], size[:, 1]])
 
 
-def _diagonal(height: Array, *shares: float) -> Array:
-    """Covariances (N,D,D) of independent noise, for pairs of a share of the height and a deviation of the aspect."""
-    groups = [
-        [share * height, share * height, np.full(len(height), aspect), share * height]
-        for share, aspect in zip(shares[::2], shares[1::2], strict=True)
-    ]
-    deviation = np.column_stack([column for group in groups for column in group])
-    return np.asarray(deviation[:, :, None] ** 2 * np.eye(deviation.shape[1]))
+def _noise(height: Array, share: float, aspect: float) -> Array:
+    """Variances (N,4) of noise whose deviation is a share of the height, and ``aspect`` for the aspect."""
+    deviation = np.repeat(share * height[:, None], 4, 1)
+    deviation[:, 2] = aspect
+    return np.asarray(deviation**2)

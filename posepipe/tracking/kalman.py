@@ -1,10 +1,15 @@
 """Kalman filters of many tracks at once, and the box state of SORT.
 
-The filter is the textbook one (Kalman 1960) with the Joseph form of the covariance update, which stays symmetric and
-positive over long runs; filterpy's ``KalmanFilter`` computes the same numbers one track at a time.
+A box is four numbers that move each for itself at constant velocity, with noise that no two of them share. The filter
+of such a state (Kalman 1960) falls apart into four small ones, of a place and its velocity each, whose covariance is
+three numbers; all of them are stepped together without a matrix. filterpy's ``KalmanFilter`` computes the same numbers
+one track at a time from the full matrices.
 
-SORT's state of a box (Bewley et al. 2016) is ``[cx, cy, s, r, vcx, vcy, vs]``: centre in px, area s in px^2, aspect
-r = width / height, and velocities per frame; r is taken to be constant. Its measurement is ``[cx, cy, s, r]``.
+A state (N,8) holds four places, then their velocities per frame; its covariance (N,4,3) holds for each place its
+variance, its covariance with its velocity, and the velocity's variance.
+
+SORT's state of a box (Bewley et al. 2016) is ``[cx, cy, s, r, vcx, vcy, vs, 0]``: centre in px, area s in px^2, aspect
+r = width / height, which is taken to be constant. Its measurement is ``[cx, cy, s, r]``.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "begin",
     "boxes_to_measurements",
     "first_states",
     "predict",
@@ -29,60 +35,70 @@ Float = NDArray[np.floating]
 Array = NDArray[np.float64]
 States = tuple[Array, Array]
 
-# Constant velocity over one frame, and the noise of SORT's published filter.
-_TRANSITION = np.eye(7) + np.diag([1.0, 1.0, 1.0], k=4)
-_OBSERVATION = np.eye(4, 7)
-_PROCESS_NOISE = np.diag([1.0, 1.0, 1.0, 1.0, 0.01, 0.01, 0.0001])
-_MEASUREMENT_NOISE = np.diag([1.0, 1.0, 10.0, 10.0])
-_FIRST_COVARIANCE = np.diag([10.0, 10.0, 10.0, 10.0, 1e4, 1e4, 1e4])
+# Noise of SORT's published filter: of the process for places and velocities, of what is measured, and at first.
+_PROCESS_NOISE = np.array([[1.0, 0.01], [1.0, 0.01], [1.0, 0.0001], [1.0, 0.0]])
+_MEASUREMENT_NOISE = np.array([1.0, 1.0, 10.0, 10.0])
+_FIRST_NOISE = np.array([[10.0, 1e4], [10.0, 1e4], [10.0, 1e4], [10.0, 0.0]])
 
 
-def predict(mean: Float, covariance: Float, transition: Float, noise: Float) -> States:
+def begin(places: Float, noise: Float) -> States:
+    """States (N,8) and covariances (N,4,3) of tracks at rest at ``places`` (N,4).
+
+    ``noise`` (4,2) or (N,4,2) holds the variances of places and velocities.
+    """
+    count = len(places)
+    covariance = np.zeros((count, 4, 3))
+    covariance[..., 0], covariance[..., 2] = noise[..., 0], noise[..., 1]
+    return np.concatenate([places, np.zeros((count, 4))], 1), covariance
+
+
+def predict(mean: Float, covariance: Float, noise: Float) -> States:
     """Carry N states one step on.
 
     Parameters
     ----------
     mean, covariance
-        (N,D) and (N,D,D) float64.
-    transition
-        (D,D).
+        (N,8) and (N,4,3) float64.
     noise
-        (D,D), or (N,D,D) for a noise of each track's own.
+        (4,2) or (N,4,2): variances that a step adds to places and velocities.
 
     Returns
     -------
     mean, covariance
-        (N,D) and (N,D,D) float64.
+        (N,8) and (N,4,3) float64.
     """
-    return mean @ transition.T, transition @ covariance @ transition.T + noise
+    carried = np.array(mean, np.float64)
+    carried[:, :4] += carried[:, 4:]
+    grown = np.array(covariance, np.float64)
+    grown[..., 0] += 2 * grown[..., 1] + grown[..., 2] + noise[..., 0]
+    grown[..., 1] += grown[..., 2]
+    grown[..., 2] += noise[..., 1]
+    return carried, grown
 
 
-def update(mean: Float, covariance: Float, measurement: Float, observation: Float, noise: Float) -> States:
+def update(mean: Float, covariance: Float, measurement: Float, noise: Float) -> States:
     """Correct N states by one measurement each.
 
     Parameters
     ----------
     mean, covariance
-        (N,D) and (N,D,D) float64.
+        (N,8) and (N,4,3) float64.
     measurement
-        (N,M).
-    observation
-        (M,D), which maps a state to its measurement.
+        (N,4) places.
     noise
-        (M,M), or (N,M,M) for a noise of each measurement's own.
+        (4,) or (N,4): variances of the measurement.
 
     Returns
     -------
     mean, covariance
-        (N,D) and (N,D,D) float64.
+        (N,8) and (N,4,3) float64.
     """
-    projected = observation @ covariance
-    spread = projected @ observation.T + noise
-    gain = np.swapaxes(np.linalg.solve(spread, projected), -1, -2)
-    innovation = measurement - mean @ observation.T
-    rest = np.eye(mean.shape[-1]) - gain @ observation
-    corrected = mean + (gain @ innovation[..., None])[..., 0]
-    return corrected, rest @ covariance @ np.swapaxes(rest, -1, -2) + gain @ noise @ np.swapaxes(gain, -1, -2)
+    place, both, velocity = np.moveaxis(np.asarray(covariance, np.float64), -1, 0)
+    spread = place + noise
+    innovation = (measurement - mean[:, :4]) / spread
+    corrected = mean + np.concatenate([place * innovation, both * innovation], 1)
+    rest = noise / spread
+    return corrected, np.stack([place * rest, both * rest, velocity - both * both / spread], -1)
 
 
 def sound_boxes(boxes: Float) -> Array:
@@ -117,18 +133,17 @@ def states_to_boxes(mean: Float) -> Array:
 
 
 def first_states(boxes: Float) -> States:
-    """States (N,7) and covariances (N,7,7) of tracks that begin with these boxes (N,4): at rest, speed unknown."""
-    mean = np.concatenate([boxes_to_measurements(boxes), np.zeros((len(boxes), 3))], 1)
-    return mean, np.repeat(_FIRST_COVARIANCE[None], len(boxes), 0)
+    """States and covariances of tracks that begin with these boxes (N,4): at rest, speed unknown."""
+    return begin(boxes_to_measurements(boxes), _FIRST_NOISE)
 
 
 def predict_boxes(mean: Float, covariance: Float) -> States:
     """:func:`predict` for SORT's box state; an area that would shrink to nothing stops shrinking."""
     mean = np.array(mean, np.float64)
     mean[mean[:, 2] + mean[:, 6] <= 0, 6] = 0.0
-    return predict(mean, covariance, _TRANSITION, _PROCESS_NOISE)
+    return predict(mean, covariance, _PROCESS_NOISE)
 
 
 def update_boxes(mean: Float, covariance: Float, boxes: Float) -> States:
     """:func:`update` for SORT's box state with measured boxes (N,4) xyxy px."""
-    return update(mean, covariance, boxes_to_measurements(boxes), _OBSERVATION, _MEASUREMENT_NOISE)
+    return update(mean, covariance, boxes_to_measurements(boxes), _MEASUREMENT_NOISE)

@@ -35,12 +35,11 @@ class OCSort(BoxTracker):
     # ``recent``: boxes observed 0 to 3 frames ago, ``last``: the newest (the founding box is none), NaN where there is
     # none; ``direction``: unit vector of motion; ``frozen_*``: the filter's state at the first frame of a gap.
     _fields = track_fields(
-        7,
         ("recent", np.float64, (_STEPS + 1, 4)),
         ("last", np.float64, 4),
         ("direction", np.float64, 2),
-        ("frozen_mean", np.float64, 7),
-        ("frozen_covariance", np.float64, (7, 7)),
+        ("frozen_mean", np.float64, 8),
+        ("frozen_covariance", np.float64, (4, 3)),
     )
 
     def __init__(

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from posepipe.geometry import iou
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.tracking import kalman
-from posepipe.tracking.association import Pairs, assign, others
+from posepipe.tracking.association import Pairs, assign
 from posepipe.tracking.base import Array, BoxTracker, Seen, track_fields
 from posepipe.types import Poses, Tracks
 
 __all__ = ["PoseSort"]
 
 # State [cx, cy, width, height] and velocities; noise in shares of the height, those of DeepSORT (Wojke et al. 2017).
-_TRANSITION = np.eye(8) + np.diag(np.ones(4), k=4)
-_OBSERVATION = np.eye(4, 8)
 _POSITION, _VELOCITY = 1 / 20, 1 / 160
 
 # Least similarity (times score, where the detection is strong) in the three rounds of association.
@@ -54,7 +52,6 @@ class PoseSort(BoxTracker):
     def __init__(self, max_age: int = 60, min_hits: int = 3, strong: float = 0.6, skeleton: Skeleton = COCO17) -> None:
         joints = len(skeleton)
         self._fields = track_fields(
-            8,
             ("lasting", np.bool_),
             ("box", np.float64, 4),
             ("xy", np.float64, (joints, 2)),
@@ -75,8 +72,9 @@ class PoseSort(BoxTracker):
         # A person who is lost is taken to keep their size.
         tracks["mean"][tracks["unseen"] > 0, 6:] = 0.0
         noise = _noise(tracks["mean"][:, 3], _POSITION, _VELOCITY)
-        tracks["mean"], tracks["covariance"] = kalman.predict(tracks["mean"], tracks["covariance"], _TRANSITION, noise)
-        tracks["mean"][:, 2:4] = np.maximum(tracks["mean"][:, 2:4], 1.0)
+        mean, tracks["covariance"] = kalman.predict(tracks["mean"], tracks["covariance"], noise)
+        np.maximum(mean[:, 2:4], 1.0, out=mean[:, 2:4])
+        tracks["mean"] = mean
         tracks["unseen"] += 1
         tracks["age"] += 1
 
@@ -87,15 +85,17 @@ class PoseSort(BoxTracker):
         trusted = likeness * seen.score[:, None]
         strong, lasting = seen.score >= self.strong, tracks["lasting"]
         pairs = np.zeros((0, 2), np.int64)
+        free = (np.ones(len(strong), bool), np.ones(len(tracks), bool))
         for gain, detections, candidates, least in (
             (trusted, strong, lasting, _STRONG),
             (likeness, ~strong, lasting & (tracks["unseen"] == 1), _WEAK),
             (trusted, strong, ~lasting, _PROBATION),
         ):
-            d = np.intersect1d(np.flatnonzero(detections), others(len(strong), pairs[:, 0]))
-            t = np.intersect1d(np.flatnonzero(candidates), others(len(tracks), pairs[:, 1]))
+            d, t = np.flatnonzero(detections & free[0]), np.flatnonzero(candidates & free[1])
             found = assign(1.0 - gain[np.ix_(d, t)], limit=1.0 - least)
-            pairs = np.concatenate([pairs, np.column_stack([d[found[:, 0]], t[found[:, 1]]])])
+            found = np.column_stack([d[found[:, 0]], t[found[:, 1]]])
+            free[0][found[:, 0]] = free[1][found[:, 1]] = False
+            pairs = np.concatenate([pairs, found])
         return pairs
 
     def _camera_shift(self, boxes: Array) -> Array:
@@ -129,8 +129,8 @@ class PoseSort(BoxTracker):
     def _correct(self, rows: Pairs, seen: Seen) -> None:
         tracks = self._tracks
         mean, covariance = tracks["mean"][rows], tracks["covariance"][rows]
-        noise = _noise(mean[:, 3], _POSITION)
-        mean, covariance = kalman.update(mean, covariance, _measure(seen.boxes), _OBSERVATION, noise)
+        noise = (_POSITION * mean[:, 3, None]) ** 2
+        mean, covariance = kalman.update(mean, covariance, _measure(seen.boxes), noise)
         mean[:, 2:4] = np.maximum(mean[:, 2:4], 1.0)
         tracks["mean"][rows], tracks["covariance"][rows] = mean, covariance
         tracks["streak"][rows] += 1
@@ -140,8 +140,8 @@ class PoseSort(BoxTracker):
             tracks[name][rows] = column
 
     def _first(self, boxes: Array) -> kalman.States:
-        mean = np.concatenate([_measure(boxes), np.zeros((len(boxes), 4))], 1)
-        return mean, _noise(mean[:, 3], 2 * _POSITION, 10 * _VELOCITY)
+        places = _measure(boxes)
+        return kalman.begin(places, _noise(places[:, 3], 2 * _POSITION, 10 * _VELOCITY))
 
     def _found(self, seen: Seen) -> NDArray[np.void]:
         founded = super()._found(seen)
@@ -168,10 +168,9 @@ def _measure(boxes: Array) -> Array:
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
 
 
-def _noise(height: Array, *shares: float) -> Array:
-    """Covariances (N,D,D) of independent noise whose deviation is a share of the height, four numbers a share."""
-    deviation = np.concatenate([np.repeat(share * height[:, None], 4, 1) for share in shares], 1)
-    return np.asarray(deviation[:, :, None] ** 2 * np.eye(4 * len(shares)))
+def _noise(height: Array, position: float, velocity: float) -> Array:
+    """Variances (N,1,2) of places and velocities whose deviations are shares of the height."""
+    return np.asarray(np.multiply.outer(height[:, None], np.array([position, velocity])) ** 2)
 
 
 def _widen(boxes: Array) -> Array:

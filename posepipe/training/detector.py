@@ -1,11 +1,9 @@
-"""Training of the person detector: recipe, loss, validation, export."""
+"""Training of the person detector: module, data, run."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,17 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from posepipe.config import cache_root, data_root, validate
+from posepipe.config import cache_root, data_root
 from posepipe.datasets.box_samples import BoxSample, Views, read_rgb, stretch
 from posepipe.datasets.boxes import BoxedImage, Opinion
-from posepipe.datasets.keypoints import SeededOrder
-from posepipe.errors import ConfigError
+from posepipe.datasets.order import MixedOrder
 from posepipe.geometry import nms
 from posepipe.models.detector import PersonDetector, anchor_points, cell_scores, decode_boxes
 from posepipe.models.picodet_weights import load_picodet_package
+from posepipe.models.pose_files import fill, read_tensors
 from posepipe.training.detector_choice import (
     LEAST_SCORE,
     MOST_BOXES,
@@ -35,57 +32,11 @@ from posepipe.training.detector_choice import (
 from posepipe.training.detector_data import SIZE, training_boxes
 from posepipe.training.detector_export import detector_session
 from posepipe.training.detector_loss import detector_loss
-from posepipe.training.engine import EngineModule, EngineRecipe, fit
+from posepipe.training.engine import EngineModule, Run, TrainingData, averaged_weights, fit
+from posepipe.training.recipe import DetectorRecipe
+from posepipe.training.table import to_table
 
-__all__ = ["DetectorModule", "DetectorRecipe", "collate", "train_detector"]
-
-
-@dataclass(frozen=True)
-class DetectorRecipe:
-    """A detector's training.
-
-    Attributes
-    ----------
-    start
-        ``picodet`` (the registry package, whose wheel `package` names) or a .safetensors file of the same network.
-    package
-        Path of paddlelabel_ml-1.0.0-py3-none-any.whl; always needed: its network gives the second opinion on boxes.
-    size
-        Side of the training views, px, a multiple of 32; validation is at 416.
-    zoom_out, zoom_in
-        Least and greatest side of the stretched picture in view sides.
-    mosaic
-        Share of views that show four pictures.
-    samples
-        Views in an epoch.
-    engine
-        Schedule and optimiser.
-    """
-
-    engine: EngineRecipe
-    start: str = "picodet"
-    package: str = ""
-    size: int = 320
-    zoom_out: float = 0.6
-    zoom_in: float = 1.5
-    mosaic: float = 0.25
-    samples: int = 4000
-
-    def __post_init__(self) -> None:
-        if self.size % 32 or self.size < 64:
-            raise ConfigError("the side of the views must be a multiple of 32, at least 64", got=self.size)
-
-    @classmethod
-    def from_table(cls, table: dict[str, Any]) -> DetectorRecipe:
-        """From a TOML table with the sub-table ``engine``; raises `ConfigError`."""
-        table = dict(table)
-        try:
-            engine = EngineRecipe(**table.pop("engine", {}))
-            recipe = cls(engine=engine, **table)
-        except TypeError as error:
-            raise ConfigError(f"the recipe does not fit: {error}") from error
-        validate(engine)
-        return recipe
+__all__ = ["DetectorModule", "collate", "train_detector"]
 
 
 def collate(samples: Sequence[BoxSample]) -> dict[str, Tensor]:
@@ -191,28 +142,20 @@ class DetectorModule(EngineModule):
         self.log("val_score", validation_score(figures))
 
 
-def train_detector(recipe: DetectorRecipe, run_dir: Path, *, resume: bool = True) -> Path:
+def train_detector(recipe: DetectorRecipe, folder: Path, *, resume: bool = True) -> Path:
     """Train by a recipe on the data folder; returns the best checkpoint."""
     torch.manual_seed(recipe.engine.seed)
+    root = Path(recipe.data) if recipe.data else data_root()
     published = load_picodet_package(Path(recipe.package))
-    training, validation = training_boxes(data_root(), published, cache_root() / "second_opinions")
+    training, held = training_boxes(root, published, cache_root() / "second_opinions")
     network = published
     if recipe.start != "picodet":
         network = PersonDetector()
-        network.load_state_dict(load_file(recipe.start))
+        start = Path(recipe.start)
+        fill(network, averaged_weights(start) if start.suffix == ".ckpt" else read_tensors(start)[0], start)
     views = Views(training, recipe.size, (recipe.zoom_out, recipe.zoom_in), recipe.mosaic)
-    engine = recipe.engine
-    train_loader: DataLoader[Any] = DataLoader(
-        views,  # type: ignore[arg-type]  # any object with __getitem__ and __len__ serves
-        batch_size=engine.batch,
-        sampler=SeededOrder(len(views), engine.seed, recipe.samples),
-        num_workers=engine.workers,
-        persistent_workers=engine.workers > 0,
-        collate_fn=collate,
-        drop_last=True,
-    )
-    val_loader: DataLoader[Any] = DataLoader(_Stretched(validation), batch_size=8)  # type: ignore[arg-type]
-    print(f"{len(training)} pictures to train on, {len(validation)} to validate on", flush=True)
-    settings = {key: value for key, value in dataclasses.asdict(recipe).items() if key != "engine"}
-    module = DetectorModule(network, recipe, validation)
-    return fit(module, train_loader, val_loader, engine, run_dir, resume=resume, settings=settings)
+    data = TrainingData(views, MixedOrder(len(views), recipe.engine.seed, recipe.samples), collate)
+    validation: DataLoader[Any] = DataLoader(_Stretched(held), batch_size=8)  # type: ignore[arg-type]
+    print(f"{len(training)} pictures to train on, {len(held)} to validate on", flush=True)
+    run = Run(folder, {"kind": "detector", **to_table(recipe)}, resume)
+    return fit(DetectorModule(network, recipe, held), data, validation, recipe.engine, run)

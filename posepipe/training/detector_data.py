@@ -18,12 +18,12 @@ from posepipe.datasets.boxes import (
     Opinion,
     athlete_images,
     coco_images,
-    held_out,
     judge,
     merge_opinions,
     read_opinions,
     read_teacher,
 )
+from posepipe.datasets.held_out import held_out
 from posepipe.geometry import nms
 from posepipe.io.atomic import atomic_path
 from posepipe.models.detector import PersonDetector
@@ -150,25 +150,14 @@ def training_boxes(root: Path, detector: PersonDetector, cache: Path) -> tuple[l
             images = [image for image in images if image.path.name in seen]
         else:
             images = [judge(folder / n, opinion, name) for n, opinion in seen.items()]
-        if name == "unlabelled":
-            training += images * 2
-            continue
-        # Some mixed_* pictures are altered copies of one another, and their names do not tell which: all train.
-        training += [image for image in images if image.path.name.startswith("mixed")]
-        part, held = held_out((i for i in images if not i.path.name.startswith("mixed")), 60 if name == "lspet" else 25)
-        training, validation = training + part, validation + held
-    return _with_coco(root, training, validation)
-
-
-def _with_coco(
-    root: Path, training: list[BoxedImage], validation: list[BoxedImage]
-) -> tuple[list[BoxedImage], list[BoxedImage]]:
-    """Half of the pictures labelled by people trains (twice an epoch), half validates: they are few."""
+        part = [image for image in images if not held_out(image.path)]
+        validation += [image for image in images if held_out(image.path)]
+        training += part * 2 if name == "unlabelled" else part
     folder = root / "coco-mini/images"
-    annotations = root / "coco-mini/annotations/person_boxes_train.json"
     sizes = {path.name: _size(path) for path in sorted(folder.glob("*.webp"))}
-    part, held = held_out(coco_images(annotations, folder, "coco", sizes), 2)
-    return training + part * 2, validation + held
+    coco = coco_images(root / "coco-mini/annotations/person_boxes_train.json", folder, "coco", sizes)
+    training += [image for image in coco if not held_out(image.path)] * 2  # labelled by people, and few
+    return training, validation + [image for image in coco if held_out(image.path)]
 
 
 def _size(path: Path) -> tuple[int, int]:

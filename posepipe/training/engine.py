@@ -1,75 +1,91 @@
 """The training engine: one `fit` for every network, on Lightning.
 
-It adds to Lightning what every training here wants: one typed recipe, AdamW with warm-up and cosine decay, a moving
-average of the weights (which is what is validated and shipped), a checkpoint every epoch that survives a kill,
-exact resume, ``metrics.csv`` and ``SUMMARY.md``.
+It adds to Lightning what every training here wants: one typed recipe, an order of samples that cannot be left
+unshuffled, checkpoints that a kill cannot damage, exact resume, and a run folder that tells what was done.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
+import json
 import logging
 import math
+import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import lightning as L
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from posepipe.errors import WeightsError
-from posepipe.io.atomic import atomic_path
+from posepipe.datasets.order import MixedOrder
+from posepipe.errors import ConfigError, WeightsError
+from posepipe.training import run_folder
+from posepipe.training.recipe import EngineRecipe
+from posepipe.training.schedule import make_optimizer, make_schedules
 
-__all__ = ["EngineModule", "EngineRecipe", "averaged_weights", "fit", "ramped_average"]
+__all__ = [
+    "BEST",
+    "LAST",
+    "EngineModule",
+    "Run",
+    "TrainingData",
+    "averaged_weights",
+    "fit",
+    "loading",
+    "ramped_average",
+]
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+#: seconds between two drawings of the curves while a training runs
+_REDRAW_S = 60.0
+
+
+class Samples(Sized, Protocol):
+    """What `MixedOrder` indexes: samples by (index, seed)."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Any: ...
 
 
 @dataclass(frozen=True)
-class EngineRecipe:
-    """What every training needs to know; a network's own recipe holds one of these.
+class TrainingData:
+    """Samples, the order they are drawn in, and how a batch is made of them (None: stacked)."""
+
+    samples: Samples
+    order: MixedOrder
+    collate: Callable[[Sequence[Any]], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and as what a training runs.
 
     Attributes
     ----------
-    epochs, batch
-        Passes, and samples in a step.
-    learning_rate, weight_decay
-        Of AdamW; the rate is reached after warm-up and falls along a cosine to `final_share` of itself.
-    warmup_steps
-        Steps over which the rate rises linearly from 0.
-    ema_decay
-        Decay a step of the moving average of the weights; after n steps at most (1 + n) / (10 + n), so that a short
-        training is not held back by its start.
-    clip_norm
-        Largest norm of the gradient.
-    threads, workers
-        Threads of torch (0 = its own choice; 1 is best on a machine that is shared) and data loading processes.
-    seed
-        Of initialisation, order and augmentation.
-    monitor
-        Logged validation metric, larger is better, that chooses the best checkpoint.
+    folder
+        For checkpoints, ``recipe.toml``, ``metrics.csv``, ``curves.png`` and ``SUMMARY.md``; made if absent.
+    settings
+        The resolved recipe as nested tables; stored in every checkpoint too.
+    resume
+        Go on from ``last.ckpt`` if there is one. The result is the same as without the interruption.
+    notes
+        What a reader of SUMMARY.md must not miss, such as checks that were overridden; stored in checkpoints too.
+    card
+        What a reader of the network's outputs must know; stored in checkpoints as their ``posepipe`` (JSON).
     """
 
-    epochs: int
-    batch: int = 32
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.01
-    final_share: float = 0.01
-    warmup_steps: int = 200
-    ema_decay: float = 0.998
-    clip_norm: float = 5.0
-    threads: int = 0
-    workers: int = 1
-    seed: int = 1
-    monitor: str = "val_score"
+    folder: Path
+    settings: Mapping[str, Any]
+    resume: bool = True
+    notes: tuple[str, ...] = ()
+    card: Mapping[str, Any] | None = None
 
 
 class EngineModule(L.LightningModule):
@@ -85,9 +101,10 @@ class EngineModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.run: Run | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for AdamW: no weight decay on biases and norms. A group may carry its own ``lr``."""
+        """Groups for the optimiser: no weight decay on biases and norms. A group may carry its own ``lr``."""
         trained = [p for p in self.network.parameters() if p.requires_grad]
         return [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
@@ -95,66 +112,83 @@ class EngineModule(L.LightningModule):
         ]
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and a cosine over all steps."""
-        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.recipe.learning_rate)
+        """The recipe's optimiser and schedules."""
+        optimizer = make_optimizer(self.recipe, self.parameter_groups())
         total = int(self.trainer.estimated_stepping_batches)
-        recipe = self.recipe
+        steps = math.ceil(self.trainer.num_training_batches / self.recipe.accumulate)
+        return [optimizer], make_schedules(self.recipe, optimizer, total, int(steps))
 
-        def share(step: int) -> float:
-            if step < recipe.warmup_steps:
-                return (step + 1) / recipe.warmup_steps
-            part = (step - recipe.warmup_steps) / max(1, total - recipe.warmup_steps)
-            cosine = (1 + math.cos(math.pi * min(1.0, part))) / 2
-            return recipe.final_share + (1 - recipe.final_share) * cosine
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what the training was, and the network's card."""
+        if self.run is None:
+            return
+        notes = list(self.run.notes)
+        checkpoint["training"] = {"settings": dict(self.run.settings), "notes": notes}
+        if self.run.card is not None:
+            checkpoint["posepipe"] = json.dumps({**self.run.card, **({"notes": notes} if notes else {})})
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+class _Keeper(Callback):
+    """Shares the data out over processes, seeds every epoch, and keeps the run folder's files up to date.
 
-class _Metrics(Callback):
-    """One row an epoch in ``metrics.csv`` and on the console; a resumed run goes on below the rows it kept."""
+    Lightning's CSVLogger is not used for ``metrics.csv``: it deletes the rows of a run that is resumed.
+    """
 
-    def __init__(self, folder: Path, samples_per_epoch: int) -> None:
-        self.path = folder / "metrics.csv"
-        self.samples_per_epoch = samples_per_epoch
-        self.rows: list[dict[str, str]] = []
-        self.started = time.monotonic()
+    def __init__(self, run: Run, data: TrainingData, recipe: EngineRecipe) -> None:
+        self.run, self.data, self.recipe = run, data, recipe
+        self.rows: list[run_folder.Row] = []
+        self.started = self.drawn = time.monotonic()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.data.order.share_out(trainer.global_rank, trainer.world_size)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch > 0:
-            self.rows = [row for row in _read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+            rows = run_folder.read_rows(self.run.folder)
+            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.started = time.monotonic()
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Not on_train_epoch_start: Lightning leaves that out of the first epoch of a resumed training.
+        if batch_idx == 0:
+            self.started = time.monotonic()
+            # Dropout and the like draw from torch's generator: an epoch's draws follow from its number, resumed or not.
+            source = np.random.default_rng((self.recipe.seed, trainer.current_epoch, trainer.global_rank))
+            torch.manual_seed(int(source.integers(2**62)))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         epoch = trainer.current_epoch + 1
         row = {
             "epoch": str(epoch),
-            "samples": str(epoch * self.samples_per_epoch),
+            "samples": str(epoch * int(trainer.num_training_batches) * self.recipe.batch * trainer.world_size),
             "seconds": f"{time.monotonic() - self.started:.1f}",
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
+            "learning_rate": f"{max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}",
         }
         row |= {name: f"{float(value):.5g}" for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append(row)
-        with atomic_path(self.path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(self.rows[-1]), extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        run_folder.write_rows(self.run.folder, self.rows)
+        if time.monotonic() - self.drawn > _REDRAW_S:
+            self.report()
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
 
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    def report(self) -> None:
+        """Write SUMMARY.md and curves.png from what metrics.csv holds."""
+        rows = run_folder.read_rows(self.run.folder)
+        run_folder.write_summary(self.run.folder, self.run.settings, rows, self.recipe.monitor, self.run.notes)
+        if rows:
+            run_folder.write_curves(self.run.folder, rows)
+        self.drawn = time.monotonic()
 
 
 def ramped_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """The update of a moving average whose decay rises to `decay`; see `EngineRecipe.ema_decay`."""
 
     def update(average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        if not average.is_floating_point():  # counters of batch norms
+            return current
         count = int(updates)
         return torch.lerp(average, current, 1 - min(decay, (1 + count) / (10 + count)))
 
@@ -164,87 +198,173 @@ def ramped_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
 class _AtomicCheckpoint(ModelCheckpoint):
     """Checkpoints written beside their name and then moved onto it: a kill leaves the old one or the new one."""
 
+    @property
+    def state_key(self) -> str:
+        """Lightning's key and the file name: several of these watch the same figure."""
+        return f"{super().state_key}{self.filename}"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore; the run folder may have been moved since."""
+        old, new = str(state_dict.get("dirpath")), str(self.dirpath)
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {moved(k): v for k, v in value.items()}
+            return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+
+        super().load_state_dict({key: moved(value) for key, value in state_dict.items()})
+
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
         unfinished = filepath + ".tmp"
         super()._save_checkpoint(trainer, unfinished)
-        Path(unfinished).replace(filepath)
+        if trainer.is_global_zero:
+            with Path(unfinished).open("rb+") as file:
+                os.fsync(file.fileno())
+            Path(unfinished).replace(filepath)
+        trainer.strategy.barrier()
 
 
-def fit(
-    module: EngineModule,
-    train_loader: DataLoader[Any],
-    val_loader: DataLoader[Any],
-    recipe: EngineRecipe,
-    run_dir: Path,
-    *,
-    resume: bool = True,
-    settings: dict[str, Any] | None = None,
-) -> Path:
+def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
+    """Average, early stopping and checkpoints.
+
+    ``last`` is written after ``best``: should a kill fall between the two, the epoch is repeated and finds its best
+    again; the other way round it would be forgotten.
+    """
+    found: list[Callback] = []
+    if recipe.ema_decay > 0:
+        found.append(WeightAveraging(avg_fn=ramped_average(recipe.ema_decay)))
+    if recipe.patience > 0:
+        found.append(EarlyStopping(recipe.monitor, mode="max", patience=recipe.patience, min_delta=recipe.min_delta))
+    watch: dict[str, Any] = {"monitor": recipe.monitor, "mode": "max", "enable_version_counter": False}
+    found.append(_AtomicCheckpoint(dirpath=folder, filename="best", **watch))
+    if recipe.keep_best > 1:
+        found.append(
+            _AtomicCheckpoint(dirpath=folder / "top", filename="{epoch:03d}", save_top_k=recipe.keep_best, **watch)
+        )
+    found.append(_AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, enable_version_counter=False))
+    return found
+
+
+def loading(recipe: EngineRecipe) -> dict[str, Any]:
+    """Arguments of a DataLoader for the machine: worker processes, and pinned memory beside a GPU."""
+    on_gpu = recipe.device != "cpu" and torch.cuda.is_available()
+    workers = recipe.workers
+    if workers < 0:
+        workers = min(8, max(1, (os.cpu_count() or 1) // recipe.devices)) if on_gpu else 1
+    return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}
+
+
+def _loader(data: TrainingData, recipe: EngineRecipe) -> DataLoader[Any]:
+    """Batches in the data's own order; the last incomplete one is left out."""
+    return DataLoader(
+        data.samples,  # type: ignore[arg-type]  # any object with __getitem__ and __len__ serves
+        batch_size=recipe.batch,
+        sampler=data.order,
+        collate_fn=data.collate,
+        drop_last=True,
+        **loading(recipe),
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier training left, lest a run that starts over and is killed at once goes on from it."""
+    for path in (*(folder / name for name in (LAST, BEST, run_folder.METRICS)), *(folder / "top").glob("*.ckpt")):
+        path.unlink(missing_ok=True)
+
+
+def _length(data: TrainingData, recipe: EngineRecipe) -> tuple[int, int]:
+    """Epochs, and batches in an epoch, that the recipe's epochs and step budget ask for."""
+    batches = data.order.per_epoch // recipe.devices // recipe.batch
+    if batches == 0:
+        hint = "Give a smaller --engine.batch, or more data"
+        raise ConfigError(f"an epoch of {data.order.per_epoch} samples holds no batch of {recipe.batch}", hint=hint)
+    if recipe.steps == 0:
+        return recipe.epochs, batches
+    steps = math.ceil(batches / recipe.accumulate)
+    return min(recipe.epochs, math.ceil(recipe.steps / steps)), min(batches, recipe.steps * recipe.accumulate)
+
+
+def _trainer(recipe: EngineRecipe, folder: Path, callbacks: list[Callback], length: tuple[int, int]) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=length[0],
+        limit_train_batches=length[1],
+        accelerator={"cuda": "gpu"}.get(recipe.device, recipe.device),
+        devices=recipe.devices,
+        strategy=recipe.strategy,
+        precision=cast("Any", recipe.precision),
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm or None,
+        deterministic="warn" if recipe.deterministic else None,
+        use_distributed_sampler=False,  # the order shares itself out
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+
+
+def _stopped_early(checkpoint: Path) -> bool:
+    """Whether the training that wrote this stopped before its last epoch by the recipe's `patience`."""
+    states = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    return any(name.startswith("EarlyStopping") and state["stopped_epoch"] > 0 for name, state in states.items())
+
+
+def fit(module: EngineModule, data: TrainingData, validation: DataLoader[Any], recipe: EngineRecipe, run: Run) -> Path:
     """Train `module` and return the path of its best checkpoint.
 
     Parameters
     ----------
     module
         The network with its loss and validation.
-    train_loader, val_loader
-        Batches. For exact resume the training loader's order must follow from its sampler's ``set_epoch`` alone.
+    data
+        What to learn from. Batches come in its own order; there is no way to leave them unshuffled.
+    validation
+        Batches to validate on; with several processes each of them sees all.
     recipe
-        Schedule and optimiser.
-    run_dir
-        Folder for ``last.ckpt``, ``best.ckpt``, ``metrics.csv`` and ``SUMMARY.md``; made if absent.
-    resume
-        Go on from ``last.ckpt`` if there is one. The result is the same as without the interruption.
-    settings
-        Further settings to write into SUMMARY.md.
+        Schedule, optimiser, machine.
+    run
+        Where and as what.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a training by another recipe, or an epoch holds no batch.
+    KeyboardInterrupt
+        The training was interrupted; it can be resumed.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = run.folder / LAST
+    going_on = run.resume and checkpoint.is_file()
+    length = _length(data, recipe)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if not run.resume:
+        _clear(run.folder)
+    run_folder.keep_recipe(run.folder, run.settings, going_on=going_on)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    batches = len(train_loader)
-    last = _AtomicCheckpoint(dirpath=run_dir, filename="last", save_top_k=1, enable_version_counter=False)
-    best = _AtomicCheckpoint(
-        dirpath=run_dir, filename="best", monitor=recipe.monitor, mode="max", enable_version_counter=False
-    )
-    metrics = _Metrics(run_dir, batches * recipe.batch)
-    trainer = L.Trainer(
-        max_epochs=recipe.epochs,
-        accelerator="auto",
-        devices=1,
-        gradient_clip_val=recipe.clip_norm,
-        callbacks=[WeightAveraging(avg_fn=ramped_average(recipe.ema_decay)), metrics, last, best],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=run_dir,
-    )
-    checkpoint = run_dir / LAST
-    trainer.fit(
-        module,
-        train_loader,
-        val_loader,
-        ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None,
-        weights_only=True,
-    )
-    _write_summary(run_dir, recipe, settings or {}, _read_rows(metrics.path))
-    return run_dir / BEST
-
-
-def _write_summary(
-    run_dir: Path, recipe: EngineRecipe, settings: dict[str, Any], rows: Sequence[dict[str, str]]
-) -> None:
-    """SUMMARY.md: the settings, the best epoch, every epoch's figures."""
-    lines = ["# Summary of a training run", "", "| setting | value |", "|---|---|"]
-    lines += [f"| {key} | {value} |" for key, value in (dataclasses.asdict(recipe) | settings).items()]
-    if rows:
-        best = max(rows, key=lambda row: float(row.get(recipe.monitor) or "-inf"))
-        lines += ["", f"Best epoch: {best['epoch']} ({recipe.monitor} {best.get(recipe.monitor)})", ""]
-        names = list(rows[-1])
-        lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
-    (run_dir / "SUMMARY.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*is deprecated.*"):
+        warnings.filterwarnings("ignore", message=message)
+    module.run = run
+    keeper = _Keeper(run, data, recipe)
+    trainer = _trainer(recipe, run.folder, [keeper, *_callbacks(recipe, run.folder)], length)
+    if not (going_on and _stopped_early(checkpoint)):
+        try:
+            trainer.fit(
+                module,
+                _loader(data, recipe),
+                validation,
+                ckpt_path=str(checkpoint) if going_on else None,
+                weights_only=True,
+            )
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            raise KeyboardInterrupt("interrupted; the same command goes on from the last whole epoch") from None
+    if trainer.is_global_zero:
+        keeper.report()
+    return run.folder / BEST
 
 
 def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:

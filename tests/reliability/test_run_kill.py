@@ -49,6 +49,16 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(line: int, case: Case, whole:
     assert killed.equal
 
 
+@pytest.mark.parametrize("flags", [("--detector-stride", "0"), ("--detector-stride", "4"), ("--single-person",)])
+def test_a_killed_run_with_fewer_detections_is_resumed_to_the_same_bytes(
+    flags: tuple[str, ...], case: Case, tmp_path: Path
+) -> None:
+    fewer = Case(case.clip, (*case.flags, "--no-video", *flags))
+    killed = kill_and_resume(fewer, fewer.run(tmp_path / "whole"), tmp_path / "killed", 19)
+    assert killed.lost == 0
+    assert killed.equal
+
+
 @pytest.mark.slow
 def test_a_hundred_kills(case: Case, whole: Path, tmp_path: Path) -> None:
     lines = np.random.default_rng(0).integers(1, FRAMES + 2, 100).tolist()

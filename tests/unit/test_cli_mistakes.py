@@ -61,6 +61,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return desk
 
 
+@pytest.fixture(autouse=True)
+def no_weights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+
+
 # The command line ({desk} is the folder above, {out} a fresh one), the exit code, and what the line must say.
 MISTAKES = {
     "no command": ("", 2, ["COMMAND", "--help"]),
@@ -129,7 +134,10 @@ MISTAKES = {
     ),
     "rendering over a file": ("render {desk}/elsewhere.jsonl {desk}/clip.mp4 -o {desk}/other.mp4", 6, ["--overwrite"]),
     "rendering to no mp4": ("render {desk}/elsewhere.jsonl {desk}/clip.mp4 -o {out}.gif", 6, [".gif", ".mp4"]),
-    "unknown action": ("models fetch", 2, ["'fetch'", "list"]),
+    "unknown action": ("models fech", 2, ["'fech'", "list"]),
+    "weights by no name": ("models fetch", 2, ["NAME", "posepipe models fetch --help"]),
+    "weights by a wrong name": ("models fetch yolox-nan", 2, ["'yolox-nano'", "posepipe models list"]),
+    "weights not fetched": ("run {desk}/clip.mp4 -o {out} --pose rtmpose-l", 5, ["posepipe models fetch rtmpose-l"]),
 }
 
 

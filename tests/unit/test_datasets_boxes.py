@@ -18,7 +18,6 @@ from posepipe.datasets.boxes import (
     Opinion,
     athlete_images,
     coco_images,
-    held_out,
     judge,
     merge_opinions,
     read_opinions,
@@ -137,15 +136,6 @@ def test_the_athlete_is_always_a_person(tmp_path):
     assert near.boxes[0].tolist() == [8, 8, 32, 32]
     assert alone.boxes.tolist() == [[9, 9, 31, 31]]
     assert alone.ignore.tolist() == [False]
-
-
-def test_held_out_pictures_stay_held_out_when_others_join():
-    nothing = np.zeros((0, 4), np.float32), np.zeros(0, bool)
-    images = [BoxedImage(Path(f"{n}.webp"), *nothing, "set") for n in range(400)]
-    training, validation = held_out(images, 10)
-    assert len(training) + len(validation) == 400
-    assert 20 < len(validation) < 65
-    assert [i.path for i in held_out(images[:200], 10)[1]] == [i.path for i in validation if int(i.path.stem) < 200]
 
 
 @pytest.fixture

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from posepipe.config import data_root
+from posepipe.datasets.augment import augmented_affine, crowd, half_body_box, mirror_affine, truncate
+from posepipe.datasets.augmentation import Augmentation
 from posepipe.datasets.crops import CropCache, build_crops, load_crops, people_key
-from posepipe.datasets.keypoints import (
-    Augmentation,
-    KeypointSamples,
-    SeededOrder,
-    augmented_affine,
-    half_body_box,
-    mirror_affine,
-)
-from posepipe.datasets.people import Person, coco_people, held_out, split_people, teacher_people
+from posepipe.datasets.keypoints import HIDDEN_TRUST, KeypointSamples
+from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.people import Person, set_people, teacher_people
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine, invert_affine
 from posepipe.heatmaps import cells_to_crop
 from posepipe.skeleton import COCO17
-from posepipe.training.pose_data import training_people
 
-STILL = Augmentation(flip=0, rotate=0, scale=(1, 1), shift=0, half_body=0, cutout=0, blur=0, grey=0, colour=0)
+STILL = Augmentation(
+    flip=0, rotate=0, scale=(1, 1), shift=0, half_body=0, truncate=0, crowd=0, cutout=0, blur=0, grey=0, colour=0
+)
 LEFT, RIGHT = COCO17.index("left_wrist"), COCO17.index("right_wrist")
 
 
@@ -91,7 +90,7 @@ def test_a_mirrored_sample_swaps_left_and_right(marked: Person) -> None:
 
 
 def test_augmented_joints_stay_on_the_picture(marked: Person) -> None:
-    settings = Augmentation(cutout=0, blur=0, grey=0, colour=0, half_body=0)
+    settings = Augmentation(cutout=0, blur=0, grey=0, colour=0, half_body=0, truncate=0, crowd=0)
     data = samples(marked, settings)
     seen = 0
     for seed in range(40):
@@ -147,19 +146,62 @@ def test_half_body_takes_one_half_or_leaves_the_box() -> None:
     np.testing.assert_array_equal(half_body_box(xy, few, box, COCO17, np.random.default_rng(0)), box)
 
 
-def test_the_order_is_a_permutation_that_goes_on_over_epochs() -> None:
-    order = SeededOrder(10, seed=1, per_epoch=4)
-    drawn = []
-    for epoch in range(5):
-        order.set_epoch(epoch)
-        assert len(list(order)) == 4
-        drawn += list(order)
-    assert sorted(i for i, _ in drawn[:10]) == sorted(i for i, _ in drawn[10:]) == list(range(10))
-    assert [i for i, _ in drawn[:10]] != [i for i, _ in drawn[10:]]
-    assert len({seed for _, seed in drawn}) == 20
-    again = SeededOrder(10, seed=1, per_epoch=4)
-    again.set_epoch(3)
-    assert list(again) == drawn[12:16]
+def test_a_truncated_picture_ends_in_black_and_its_joints_are_gone(marked: Person) -> None:
+    data = samples(marked, dataclasses.replace(STILL, truncate=1.0))
+    lost = 0
+    for seed in range(40):
+        sample = data[0, seed]
+        for joint, shown in ((LEFT, white), (RIGHT, red)):
+            if sample["located"][joint] == 0:
+                assert sample["absent"][joint] > 0
+                lost += 1
+            else:  # what is left lies where the picture shows it
+                at = cells_to_crop(sample["cells"][joint], 4)
+                seen = np.argwhere(shown(sample["image"]))[:, ::-1]
+                assert len(seen)
+                assert np.abs(seen - at).max(-1).min() < 6
+    assert 5 < lost < 60
+
+
+@given(st.integers(0, 10**6))
+def test_what_is_left_of_a_truncated_person(seed: int) -> None:
+    image, box = np.full((80, 60, 3), 200, np.uint8), np.array([10, 5, 50, 70], np.float32)
+    left, window = truncate(image, box, np.random.default_rng(seed))
+    bright = np.argwhere(image.min(-1) > 0)[:, ::-1]
+    assert (bright.min(0) == window[:2]).all()
+    assert (bright.max(0) + 1 == window[2:]).all()
+    assert (window != [0, 0, 60, 80]).sum() == 1
+    assert (left[:2] >= np.maximum(window[:2], box[:2]) - 1e-6).all()
+    assert (left[2:] <= np.minimum(window[2:], box[2:]) + 1e-6).all()
+    share = (left[2:] - left[:2]).prod() / (box[2:] - box[:2]).prod()
+    assert 0.45 < share < 0.88
+
+
+@given(st.integers(0, 10**6))
+def test_another_person_hides_what_lies_under_it(seed: int) -> None:
+    image, other = np.zeros((100, 80, 3), np.uint8), np.full((60, 30, 3), 255, np.uint8)
+    box, rng = np.array([20, 10, 60, 90], float), np.random.default_rng(seed)
+    points = np.random.default_rng(1).uniform(0, 80, (40, 2))
+    hidden = crowd(image, box, points, other, np.array([2, 2, 28, 58], np.float32), rng)
+    shown = image.min(-1) > 128
+    for point, under in zip(points, hidden, strict=True):
+        x, y = point
+        around = shown[int(max(y - 2, 0)) : int(y + 4), int(max(x - 2, 0)) : int(x + 4)]
+        if around.all() or not around.any():  # away from the seam
+            assert bool(under) == bool(around.all())
+
+
+def test_joints_under_another_person_are_trusted_less(marked: Person) -> None:
+    crops = build_crops([marked, marked], (256, 192), 1.25)
+    plain = KeypointSamples(crops, (256, 192), augmentation=STILL)[0, 3]
+    halved = 0
+    for seed in range(10):
+        varied = KeypointSamples(crops, (256, 192), augmentation=dataclasses.replace(STILL, crowd=1.0))[0, seed]
+        np.testing.assert_array_equal(varied["cells"], plain["cells"])
+        ratio = varied["located"] / plain["located"]
+        assert set(np.round(ratio, 4)) <= {1.0, HIDDEN_TRUST}
+        halved += int((ratio < 1).sum())
+    assert halved > 5
 
 
 def test_a_cache_is_made_once_and_read_again(marked: Person, tmp_path: Path) -> None:
@@ -184,31 +226,51 @@ def test_damaged_and_missing_pictures_are_named(marked: Person) -> None:
         cache.image(0)
 
 
-def test_visibility_becomes_trust(tmp_path: Path) -> None:
-    joints = np.zeros((17, 3))
-    joints[0], joints[1] = (5, 6, 2), (7, 8, 1)
-    row = {
-        "id": 1, "image_id": 3, "category_id": 1, "iscrowd": 0, "bbox": [1, 2, 30, 40], "num_keypoints": 2,
-        "keypoints": joints.ravel().tolist(),
+def labelled_set(score: float = 1.0, **changes: Any) -> KeypointSet:
+    """A person and a crowd: nose seen, left eye hidden, the rest not labelled."""
+    visibility = np.zeros((2, 17), np.int8)
+    visibility[:, :2] = (2, 1)
+    fields: dict[str, Any] = {
+        "name": "set", "skeleton": COCO17, "images": ("v/1.png",), "sizes": np.zeros((1, 2)), "videos": ("v",),
+        "frames": np.array([1]), "image": np.zeros(2), "boxes": np.array([[1, 2, 31, 42]] * 2), "xy":
+        np.repeat(np.where(visibility > 0, 5.0, 0.0)[..., None], 2, -1), "visibility": visibility, "score":
+        np.where(visibility > 0, score, 0.0), "person_score": np.ones(2), "area": np.full(2, 600),
+        "area_known": np.zeros(2, bool), "iscrowd": np.array([False, True]), "track_id": np.full(2, -1),
+        "root": Path("folder"),
     }  # fmt: skip
-    crowd = {**row, "id": 2, "iscrowd": 1}
-    file = tmp_path / "labels.json"
-    file.write_text(json.dumps({"images": [{"id": 3, "file_name": "x.png"}], "annotations": [row, crowd]}))
-    (person,) = coco_people(file, tmp_path, guessed_trust=0.3)
+    return KeypointSet(**{**fields, **changes})
+
+
+def test_visibility_becomes_trust() -> None:
+    (person,) = set_people(labelled_set(), hidden_trust=0.3)
     assert person.box.tolist() == [1, 2, 31, 42]
     assert person.located[:3].tolist() == pytest.approx([1, 0.3, 0])
     assert (person.absent[:3] > 0).tolist() == [False, False, True]
-    (person,) = coco_people(file, tmp_path, hidden_absent=False)
-    assert not person.absent.any()
+    assert person.by_people
+    assert person.image == Path("folder/v/1.png")
+    assert person.group == ("v", "")
+
+
+def test_a_networks_labels_are_trusted_by_their_score() -> None:
+    (person,) = set_people(labelled_set(0.6))
+    assert person.located[:3].tolist() == pytest.approx([0.6, 0.6, 0])
+    assert not person.by_people
+    assert set_people(labelled_set(0.6), confidence=0.7) == []
+
+
+def test_sets_that_training_cannot_use_are_refused() -> None:
+    with pytest.raises(InputError, match="not at hand"):
+        set_people(labelled_set(root=None))
+    turned = dataclasses.replace(COCO17, name="turned", keypoints=COCO17.keypoints[::-1])
+    with pytest.raises(InputError, match=r"joints of turned.*posepipe data convert"):
+        set_people(labelled_set(skeleton=turned))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [], "annotations": [{"num_keypoints": 1}]}'])
-def test_foreign_label_files_are_refused(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "labels.json"
+def test_foreign_teacher_files_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "labels.npz"
     file.write_text(content)
-    with pytest.raises(InputError, match=r"labels\.json"):
-        coco_people(file, tmp_path)
-    with pytest.raises(InputError, match=r"labels\.json"):
+    with pytest.raises(InputError, match=r"labels\.npz"):
         teacher_people(file, tmp_path)
 
 
@@ -231,33 +293,3 @@ def test_a_teachers_doubtful_people_are_left_out(tmp_path: Path) -> None:
     assert person.located[3] == 0
     assert person.absent[3] > 0
     assert person.located[4] == pytest.approx(0.8)
-
-
-def test_the_split_goes_by_picture_and_keeps_copies_together(marked: Person) -> None:
-    people = [
-        Person(Path(f"set/images/{prefix}_{n}.png"), marked.box, marked.xy, marked.located, marked.absent, True)
-        for prefix in ("a", "copy") for n in range(500) for _ in range(2)
-    ]  # fmt: skip
-    train, held = split_people(people, 0.1, keep=("copy",))
-    assert not {p.image for p in train} & {p.image for p in held}
-    assert not any(p.image.name.startswith("copy") for p in held)
-    assert 60 <= len(held) <= 140
-    assert held_out(people[0].image, 1.0)
-    assert not held_out(people[0].image, 0.0)
-
-
-def test_no_test_picture_is_trained_on() -> None:
-    root = data_root()
-    if not (root / "lspet").is_dir():
-        pytest.skip("POSEPIPE_DATA is not there")
-    train, held = training_people(root)
-    used = {(p.image.parent.parent.name, p.image.name) for p in (*train, *held)}
-    for name, file in (
-        ("lspet", "lspet/person_keypoints_test.json"),
-        ("coco-mini", "coco-mini/annotations/person_keypoints_test.json"),
-    ):
-        tested = {(name, image["file_name"]) for image in json.loads((root / file).read_text())["images"]}
-        assert tested
-        assert not used & tested
-    assert not {p.image for p in train} & {p.image for p in held}
-    assert len(held) > 500

@@ -12,6 +12,11 @@ from posepipe.doctor import Finding, examine
 from posepipe.io import weights
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+
+
 def of(findings: list[Finding], subject: str) -> Finding:
     return next(f for f in findings if f.subject == subject)
 
@@ -23,6 +28,7 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{subject}: " in text
     assert "weights detector_small: verified" in text
     assert "weights sppe_small: verified" in text
+    assert "public weights: 0 of " in text
     assert "main job: runs" in text
     assert "FAIL" not in text
 
@@ -58,6 +64,11 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0] == ["name", "kind", "version", "size", "licence", "state"]
     assert {row[0] for row in rows[1:]} == {"detector_small", "sppe_small"}
     assert all(row[-1] == "verified" for row in rows[1:])
+    assert main(["models", "list"]) == 0
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()]
+    assert {"detector_small", "yolox-nano", "rtmpose-m", "vitpose-base"} <= {row[0] for row in rows}
+    assert {row[-1] for row in rows[1:3]} == {"present"}
+    assert {" ".join(row[-2:]) for row in rows[3:]} == {"not fetched"}
 
 
 def test_a_missing_package_is_named_and_does_not_end_the_examination(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from results import TRIANGLE, header, result, videos
 
 from posepipe.errors import InputError, OutputError
 from posepipe.evaluation.mot_files import read_mot
-from posepipe.io.exports import pose_streams, read_streams, write_coco, write_csv, write_mot, write_streams
+from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import RecordWriter, read_records
+from posepipe.io.streams import pose_streams, read_streams, write_streams
 from posepipe.skeleton import COCO17
 
 WALK = [
@@ -152,7 +153,7 @@ def test_exports_from_records_equal_those_from_results_and_do_not_depend_on_the_
 
 
 def test_many_rows_are_written_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("posepipe.io.exports._CHUNK", 7)
+    monkeypatch.setattr("posepipe.io.streams._CHUNK", 7)
     frames = [result(i, ids=(1 + i % 3, 9)) for i in range(100)]
     write_streams(tmp_path / "s.npz", frames)
     equal_streams(read_streams(tmp_path / "s.npz"), pose_streams(frames))

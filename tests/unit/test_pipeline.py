@@ -8,7 +8,8 @@ from fakes import CountingTracker, GridPose, SquareDetector, picture, pictures
 
 from posepipe.config import Config
 from posepipe.errors import StageError, UsageError, WeightsError
-from posepipe.pipeline import CHUNK, NOMINAL_FPS, Pipeline, carried_boxes, quantise
+from posepipe.pipeline import CHUNK, NOMINAL_FPS, Pipeline, quantise
+from posepipe.scheduling import carried_boxes
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
 

@@ -9,7 +9,7 @@ from results import TRIANGLE, result
 
 from posepipe.config import data_root
 from posepipe.io.pictures import read_picture
-from posepipe.render import draw, person_colour
+from posepipe.render import Trails, draw, person_colour
 from posepipe.skeleton import COCO17
 from posepipe.types import Action, FrameResult, Poses, Tracks
 
@@ -152,3 +152,24 @@ def test_labelled_people_of_a_real_photo_are_drawn_where_they_are():
     for px, py, seen in joints.astype(int):
         if seen and 2 < px < picture.shape[1] - 2 and 2 < py < picture.shape[0] - 2:
             assert changed(out, picture)[py - 2 : py + 3, px - 2 : px + 3].any()
+
+
+def test_a_trail_shows_where_somebody_came_from_and_ends_at_a_cut():
+    trails = Trails(length=10)
+    nobody_posed = np.zeros((17, 2)), np.zeros(17)
+    for frame in range(20):
+        left = 10.0 * frame
+        seen = person(*nobody_posed, [left, 40, left + 40, 200])
+        canvas = GREY.copy()
+        trails.draw(canvas, FrameResult(frame, frame / 25, seen.tracks))
+    # Feet went from 20 + 10 * 10 to 20 + 10 * 19 px in the last ten frames.
+    columns = np.flatnonzero(changed(canvas).any(0))
+    assert abs(int(columns[0]) - 120) <= 2
+    assert abs(int(columns[-1]) - 210) <= 2
+    assert set(np.flatnonzero(changed(canvas).any(1)).tolist()) <= set(range(197, 204))
+    fresh = GREY.copy()
+    trails.draw(fresh, FrameResult(20, 0.8, seen.tracks, cut=True))
+    assert changed(fresh).sum() <= 16
+    gone = GREY.copy()
+    trails.draw(gone, FrameResult(40, 1.6, Tracks.empty()))
+    assert not changed(gone).any()

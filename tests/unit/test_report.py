@@ -107,6 +107,7 @@ def test_the_header_gives_the_terms_of_the_weights() -> None:
     stages = {"pose": Network(weights_path("sppe_small"))}
     header = records_header(VideoInfo("v", 1, 1), None, Config(), COCO17, stages)
     assert header["licences"]["pose"].startswith("Apache-2.0")
+    assert "LSPET" in header["trained_on"]["pose"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from posepipe.run.batch import run_batch
 from posepipe.run.feed import Stop
 from posepipe.run.inputs import plan
 from posepipe.run.video import Options, run_video
+from posepipe.streams.shaping import Wanted
 
 FRAMES = 20
 MADE = ["coco_results.json", "overlay.mp4", "poses.csv", "records.jsonl", "run.json", "streams.npz", "tracks.txt"]
@@ -43,6 +44,15 @@ def run(shots: Path, pipeline: Pipeline | None = None, **options: object) -> Out
     wanted = Options(out=shots.parent / "out", quiet=True, **options)
     (outcome,) = run_batch(plan([str(shots)]), pipeline or fake_pipeline(), wanted)
     return outcome
+
+
+def test_streams_are_shaped_where_asked_for(shots: Path) -> None:
+    outcome = run(shots, streams=Wanted("one-euro", kinematics=True, min_frames=2))
+    assert sorted(p.name for p in outcome.folder.iterdir()) == sorted([*MADE, "streams.csv"])
+    with np.load(outcome.folder / "streams.npz") as data:
+        assert len(data["xy_smooth"]) == len(data["kinematics"]) == len(data["xy"]) > 0
+        rows = int(data["offsets"][-1])
+    assert (outcome.folder / "streams.csv").read_text().count("\n") == rows + 1
 
 
 def summary_of(outcome: Outcome) -> dict[str, object]:

@@ -10,7 +10,7 @@ from posepipe.stages.build import NoTracker, build_detector, build_pose, build_t
 from posepipe.stages.detector import OnnxDetector
 from posepipe.stages.detector_file import FileDetector
 from posepipe.stages.one_stage import OneStage
-from posepipe.stages.pose import OnnxPose
+from posepipe.stages.pose import HeatmapPose
 from posepipe.tracking.bytetrack import ByteTrack
 from posepipe.tracking.ocsort import OCSort
 from posepipe.tracking.posesort import PoseSort
@@ -44,7 +44,7 @@ def test_onnx_files_and_box_files_by_path(tmp_path):
     (tmp_path / "b.txt").write_text("1,-1,1,2,3,4,0.9\n")
     config = Config(detector=str(tmp_path / "d.onnx"), pose=str(tmp_path / "p.onnx"), device="cpu")
     assert isinstance(build_detector(config), OnnxDetector)
-    assert isinstance(build_pose(config), OnnxPose)
+    assert isinstance(build_pose(config), HeatmapPose)
     assert isinstance(build_detector(Config(detector=str(tmp_path / "b.txt"))), FileDetector)
 
 
@@ -72,6 +72,42 @@ def test_unknown_detectors_list_the_choices(setting, told):
     with pytest.raises(UsageError) as caught:
         build_detector(Config(**setting))
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"detector": "yolox-nanno"}, "Did you mean 'yolox-nano'"),
+        ({"detector": "yolox-nano"}, "Fetch it with: posepipe models fetch yolox-nano"),
+        ({"detector": "ssdlite320_mobilenet_v3_large"}, "models fetch ssdlite320_mobilenet_v3_large"),
+        ({"detector": "rtmpose-m"}, "Use it with --pose rtmpose-m"),
+        ({"pose": "rtmpose-x"}, "'rtmpose-m'"),
+        ({"pose": "rtmpose-m"}, "Fetch it with: posepipe models fetch rtmpose-m"),
+        ({"pose": "vitpose-base"}, "Fetch it with: posepipe models fetch vitpose-base"),
+        ({"pose": "yolox-nano"}, "Use it with --detector yolox-nano"),
+        ({"pose": "keypointrcnn_resnet50_fpn"}, "--detector keypointrcnn_resnet50_fpn --pose detector"),
+    ],
+)
+def test_public_weights_by_name(setting, told, tmp_path, monkeypatch):
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path))
+    if "ssdlite" in setting.get("detector", ""):
+        pytest.importorskip("torchvision")
+    with pytest.raises((UsageError, WeightsError)) as caught:
+        build_detector(Config(**setting)) if "detector" in setting else build_pose(Config(**setting))
+    assert told in str(caught.value)
+
+
+def test_no_network_is_touched_where_weights_were_not_fetched(tmp_path, monkeypatch):
+    def connect(*_):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket.connect", connect)
+    monkeypatch.setattr("socket.getaddrinfo", connect)
+    for name in ("yolox-s", "rtmdet-nano"):
+        with pytest.raises(WeightsError, match="not fetched"):
+            build_detector(Config(detector=name))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_poses_and_trackers():

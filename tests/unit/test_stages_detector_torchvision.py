@@ -96,13 +96,25 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=f"torchvision:{SMALL}:FILE"):
         open_torchvision(f"{SMALL}:{tmp_path / 'none.pth'}", device="cpu")
 
-    def offline(*_args, **_settings):
-        raise OSError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(WeightsError, match=r"no network.*Fetch https://.*:FILE"):
+    with pytest.raises(WeightsError, match=f"not fetched.*posepipe models fetch {SMALL}"):
         open_torchvision(SMALL, device="cpu")
+    # What torch has in its own cache counts only if it is what was published.
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / f"{SMALL}_coco-a79551df.pth").write_bytes(b"other")
+    with pytest.raises(WeightsError, match=f"posepipe models fetch {SMALL}"):
+        open_torchvision(SMALL, device="cpu")
+
+
+def test_weights_that_were_fetched_are_used(tmp_path, monkeypatch, weights):
+    from posepipe.io.download import fetch
+    from posepipe.io.zoo import public_weights
+
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path))
+    entry = public_weights()[SMALL]
+    fetch(entry, str(weights), pin=True)
+    assert open_torchvision(SMALL, device="cpu").weights == entry.path
 
 
 def test_files_of_something_else(tmp_path, weights):

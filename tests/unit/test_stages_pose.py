@@ -6,6 +6,7 @@ from tiny_nets import fixed_net, spot_net
 
 from posepipe.errors import WeightsError
 from posepipe.geometry import affine_points, crop_affine
+from posepipe.heatmaps import CellGrid
 from posepipe.stages import PoseEstimator
 from posepipe.stages.pixels import cut_person
 from posepipe.stages.pose import OnnxPose
@@ -199,3 +200,116 @@ def test_pictures_wider_than_opencv_can_warp():
     image[:, 39_000:39_010] = 255
     crop = cut_person(image, crop_affine(np.array([[38_990, 0, 39_020, 20]]), SIZE)[0], SIZE)
     assert crop.max() == 255
+
+
+def cell_net(path, size, cells, **card):
+    """Every map is the red channel at the places of its cells: a network trained with that convention."""
+    import json
+
+    from onnx import helper
+    from tiny_nets import save
+
+    (height, width), h, w = size, size[0] // 4, size[1] // 4
+    grid = CellGrid.of(cells, size, (h, w))
+    columns = grid.to_crop(np.stack([np.arange(w), np.zeros(w)], -1))[:, 0]
+    rows = grid.to_crop(np.stack([np.zeros(h), np.arange(h)], -1))[:, 1]
+
+    def sampling(places, length):
+        low = np.floor(places).astype(int)
+        matrix = np.zeros((len(places), length), np.float32)
+        matrix[np.arange(len(places)), low] = 1 - (places - low)
+        matrix[np.arange(len(places)), np.minimum(low + 1, length - 1)] += places - low
+        return matrix
+
+    red = np.zeros((17, 3, 1, 1), np.float32)
+    red[:, 0] = 1 / 255
+    nodes = [
+        helper.make_node("Conv", ["image", "red"], ["seventeen"]),
+        helper.make_node("MatMul", ["down", "seventeen"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "across"], ["maps"]),
+    ]
+    constants = {"red": red, "down": sampling(rows, height), "across": sampling(columns, width).T.copy()}
+    metadata = {"posepipe": json.dumps({"cells": cells, **card})}
+    return save(path, nodes, constants, ["N", 3, *size], {"maps": 4}, metadata)
+
+
+@pytest.mark.parametrize("decode", ["dark", "quarter", "peaks"])
+@pytest.mark.parametrize("cells", ["centre", "corner", "aligned"])
+def test_the_card_says_how_maps_are_read(tmp_path, cells, decode):
+    path = cell_net(tmp_path / "net.onnx", (128, 96), cells, decode=decode, sigma=2.0)
+    plain, flipped = (OnnxPose(path, device="cpu", flip=flip) for flip in (False, True))
+    errors = {id(plain): [], id(flipped): []}
+    for x, y in np.random.default_rng(5).uniform([30, 40], [60, 90], (40, 2)):
+        frame = Frame(0, 0.0, spot(128, 96, x, y, 8))
+        for pose in (plain, flipped):
+            found = pose.estimate([frame], [people([0, 0, 96, 128])])[0]
+            errors[id(pose)].append(found.xy[0, 0] - [x, y])
+    # A cell shows 5 px of the picture: it is shrunk by the padding of 1.25, and then by 4.
+    for pose in (plain, flipped):
+        error = np.array(errors[id(pose)])
+        assert np.abs(error).max() < (1.6 if decode == "quarter" else 0.25)
+        assert np.abs(error.mean(0)).max() < (0.4 if decode == "quarter" else 0.1)
+    assert "flip test" in flipped.description
+
+
+def test_a_network_without_a_card_counts_from_the_corner(tmp_path):
+    import json
+
+    import onnx
+
+    model = onnx.load(cell_net(tmp_path / "net.onnx", (128, 96), "corner"))
+    assert json.loads(model.metadata_props[0].value)["cells"] == "corner"
+    del model.metadata_props[:]
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    pose = OnnxPose(tmp_path / "bare.onnx", device="cpu")
+    found = pose.estimate([Frame(0, 0.0, spot(128, 96, 50.0, 70.0, 8))], [people([0, 0, 96, 128])])[0]
+    np.testing.assert_allclose(found.xy[0, 0], [50, 70], atol=0.3)
+
+
+def test_a_flip_test_swaps_left_and_right_and_averages(tmp_path):
+    """A network that answers by halves of the picture: left keypoints see red, right ones see green."""
+    import json
+
+    from onnx import helper
+    from tiny_nets import save
+
+    colour = np.zeros((17, 3, 1, 1), np.float32)
+    colour[1::2, 0], colour[0::2, 1] = 1 / 255, 1 / 255
+    nodes = [
+        helper.make_node("Conv", ["image", "colour"], ["seventeen"]),
+        helper.make_node("AveragePool", ["seventeen"], ["maps"], kernel_shape=[4, 4], strides=[4, 4]),
+    ]
+    card = {"posepipe": json.dumps({"decode": "peaks"})}
+    path = save(tmp_path / "net.onnx", nodes, {"colour": colour}, ["N", 3, *SIZE], {"maps": 4}, card)
+    picture = np.zeros((64, 48, 3), np.uint8)
+    picture[..., 0] = 200
+    picture[..., 1] = 100
+    frame, person = Frame(0, 0.0, picture), people([0, 0, 48, 64])
+    plain = OnnxPose(path, device="cpu").estimate([frame], [person])[0].score[0]
+    both = OnnxPose(path, device="cpu", flip=True).estimate([frame], [person])[0].score[0]
+    assert plain[1] == pytest.approx(200 / 255, abs=0.01)
+    assert plain[2] == pytest.approx(100 / 255, abs=0.01)
+    # Mirrored, a left keypoint is a right one: each is the mean of both colours; the nose stays what it was.
+    np.testing.assert_allclose(both[1:], 150 / 255, atol=0.01)
+    assert both[0] == pytest.approx(plain[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "card", [{"cells": "middle"}, {"sigma": 0}, {"sigma": "2"}, {"padding": True}, {"decode": ["dark"]}]
+)
+def test_bad_cards(tmp_path, card):
+    with pytest.raises(WeightsError, match="card"):
+        OnnxPose(spot_net(tmp_path / "net.onnx", SIZE, **card), device="cpu")
+
+
+def test_flipped_results_do_not_depend_on_how_frames_are_grouped(tmp_path):
+    rng = np.random.default_rng(4)
+    frames = [Frame(i, i / 25, rng.integers(0, 256, (120, 160, 3), np.uint8)) for i in range(5)]
+    found = [people([10, 10, 60 + i, 100], [40, 20, 90, 110 - i]) for i in range(5)]
+    path = cell_net(tmp_path / "net.onnx", SIZE, "corner", decode="dark")
+    together = OnnxPose(path, device="cpu", batch=8, flip=True).estimate(frames, found)
+    alone = OnnxPose(path, device="cpu", batch=1, flip=True)
+    for frame, people_here, want in zip(frames, found, together, strict=True):
+        got = alone.estimate([frame], [people_here])[0]
+        assert np.array_equal(got.xy, want.xy)
+        assert np.array_equal(got.score, want.score)

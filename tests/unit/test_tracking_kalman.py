@@ -22,6 +22,15 @@ def sort_filter(box: NDArray[np.float64]) -> KalmanFilter:
     return f
 
 
+def full(covariance: NDArray[np.float64], size: int = 8) -> NDArray[np.float64]:
+    """Covariances (N,4,3) as matrices (N,size,size)."""
+    matrix = np.zeros((len(covariance), 8, 8))
+    place, velocity = np.arange(4), np.arange(4) + 4
+    matrix[:, place, place], matrix[:, velocity, velocity] = covariance[..., 0], covariance[..., 2]
+    matrix[:, place, velocity] = matrix[:, velocity, place] = covariance[..., 1]
+    return matrix[:, :size, :size]
+
+
 def random_walk(rng: np.random.Generator, frames: int, people: int) -> NDArray[np.float64]:
     """Boxes (frames, people, 4) of people that wander and change their size."""
     centre = rng.uniform(100, 1800, (people, 2)) + np.cumsum(rng.normal(0, 4, (frames, people, 2)), 0)
@@ -45,31 +54,32 @@ def test_batched_filter_equals_filterpy_over_long_sequences_with_gaps() -> None:
             reference.predict()
             if seen[i]:
                 reference.update(kalman.boxes_to_measurements(boxes[i : i + 1])[0])
-        np.testing.assert_allclose(mean, np.stack([r.x[:, 0] for r in references]), rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(covariance, np.stack([r.P for r in references]), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(mean[:, :7], np.stack([r.x[:, 0] for r in references]), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(full(covariance, 7), np.stack([r.P for r in references]), rtol=1e-9, atol=1e-9)
+        assert not mean[:, 7].any()
 
 
 def test_noise_may_differ_from_track_to_track() -> None:
     rng = np.random.default_rng(1)
-    mean, covariance = rng.normal(size=(3, 4)), np.eye(4) * rng.uniform(1, 2, (3, 1, 1))
-    transition, observation = np.eye(4) + np.diag([1.0, 1.0], 2), np.eye(2, 4)
-    process, measured = np.eye(4) * rng.uniform(1, 2, (3, 1, 1)), np.eye(2) * rng.uniform(1, 2, (3, 1, 1))
-    z = rng.normal(size=(3, 2))
-    together = kalman.update(*kalman.predict(mean, covariance, transition, process), z, observation, measured)
+    z, first, process, measured = (rng.uniform(1, 2, shape) for shape in ((3, 4), (3, 4, 2), (3, 4, 2), (3, 4)))
+    mean, covariance = kalman.begin(rng.normal(size=(3, 4)), first)
+    mean[:, 4:] = rng.normal(size=(3, 4))
+    together = kalman.update(*kalman.predict(mean, covariance, process), z, measured)
     for i in range(3):
-        f = KalmanFilter(dim_x=4, dim_z=2)
-        f.x, f.P, f.F, f.H, f.Q, f.R = mean[i, :, None], covariance[i], transition, observation, process[i], measured[i]
+        f = KalmanFilter(dim_x=8, dim_z=4)
+        f.F, f.H = np.eye(8) + np.diag(np.ones(4), 4), np.eye(4, 8)
+        f.x, f.P, f.Q, f.R = mean[i, :, None], full(covariance)[i], np.diag(process[i].T.ravel()), np.diag(measured[i])
         f.predict()
         f.update(z[i])
         np.testing.assert_allclose(together[0][i], f.x[:, 0], atol=1e-12)
-        np.testing.assert_allclose(together[1][i], f.P, atol=1e-12)
+        np.testing.assert_allclose(full(together[1])[i], f.P, atol=1e-12)
 
 
 def test_no_tracks_are_a_batch_of_none() -> None:
     mean, covariance = kalman.first_states(np.zeros((0, 4)))
     mean, covariance = kalman.update_boxes(*kalman.predict_boxes(mean, covariance), np.zeros((0, 4)))
-    assert mean.shape == (0, 7)
-    assert covariance.shape == (0, 7, 7)
+    assert mean.shape == (0, 8)
+    assert covariance.shape == (0, 4, 3)
     assert kalman.states_to_boxes(mean).shape == (0, 4)
 
 

@@ -10,10 +10,9 @@ pytest.importorskip("lightning")
 
 from posepipe.datasets.box_samples import BoxSample
 from posepipe.datasets.boxes import BoxedImage, Opinion
-from posepipe.errors import ConfigError
 from posepipe.geometry import iou
 from posepipe.models.detector import BINS, anchor_points
-from posepipe.training.detector import DetectorRecipe, collate
+from posepipe.training.detector import collate
 from posepipe.training.detector_choice import blend, f1, precision_by_source, validation_score
 from posepipe.training.detector_data import labels_of
 from posepipe.training.detector_loss import assign, detector_loss, generalised_iou, pairwise_iou
@@ -187,9 +186,3 @@ def test_precision_by_source_keeps_sets_apart(tmp_path):
     right = Opinion(image.boxes, np.array([0.9, 0.8], np.float32))
     nothing = Opinion(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     assert precision_by_source([image, other], [right, nothing]) == pytest.approx({"set": 1.0, "other": 0.0})
-
-
-@pytest.mark.parametrize("table", [{"size": 100}, {"unknown": 1}, {"engine": {"unknown": 1}}])
-def test_wrong_recipes_are_refused(table):
-    with pytest.raises(ConfigError):
-        DetectorRecipe.from_table({"engine": {"epochs": 1}} | table)

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
-engine = pytest.importorskip("posepipe.training.engine", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
+engine = pytest.importorskip("posepipe.training.engine", reason="needs the train extra")
 
-from posepipe.datasets.keypoints import SeededOrder
+from posepipe.config import read_toml
+from posepipe.datasets.order import MixedOrder
 from posepipe.errors import ConfigError, WeightsError
+from posepipe.training import schedule
+from posepipe.training.recipe import EngineRecipe
+from posepipe.training.table import to_table
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -33,31 +37,40 @@ class Points:
 
 
 class Line(engine.EngineModule):
-    """A linear fit that can be told to break off."""
+    """A linear fit, behind dropout, that can be told to break off; `flat` is a validation figure that never gains."""
 
-    def __init__(self, recipe: Any, stop_at: int | None = None) -> None:
+    def __init__(self, recipe: EngineRecipe, stop_at: int | None = None, dropout: float = 0.0) -> None:
         torch.manual_seed(0)
         super().__init__(torch.nn.Linear(2, 1), recipe)
-        self.stop_at = stop_at
+        self.stop_at, self.dropout = stop_at, dropout
+        self.rates: list[float] = []
 
     def training_step(self, batch: Any, index: int) -> Any:
         if self.stop_at is not None and self.global_step >= self.stop_at:
             raise KeyboardInterrupt
-        return ((self.network(batch[0])[:, 0] - batch[1]) ** 2).mean()
+        self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        x = torch.nn.functional.dropout(batch[0], self.dropout)
+        loss = ((self.network(x)[:, 0] - batch[1]) ** 2).mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
 
     def validation_step(self, batch: Any, _index: int) -> None:
         self.log("val_score", -((self.network(batch[0])[:, 0] - batch[1]) ** 2).mean())
+        self.log("flat", 1.0)
 
 
-def run(folder: Path, epochs: int = 6, stop_at: int | None = None, **settings: Any) -> Path:
-    recipe = engine.EngineRecipe(
-        epochs=epochs, batch=8, learning_rate=0.3, warmup_steps=5, ema_decay=0.9, workers=0, **settings
-    )
+def line(
+    folder: Path, *, stop_at: int | None = None, dropout: float = 0.0, resume: bool = True, **settings: Any
+) -> Line:
+    wanted = {"epochs": 6, "batch": 8, "learning_rate": 0.3, "warmup_steps": 5, "ema_decay": 0.9, "workers": 0}
+    recipe = EngineRecipe(**{**wanted, **settings})
     data = Points()
-    train = torch.utils.data.DataLoader(data, batch_size=8, sampler=SeededOrder(len(data), 1, 32))
-    fixed = [data[i, i] for i in range(16)]
-    val = torch.utils.data.DataLoader(fixed, batch_size=16)
-    return engine.fit(Line(recipe, stop_at), train, val, recipe, folder, settings={"set": "points"})
+    order = MixedOrder(len(data), 1, 32)
+    val = torch.utils.data.DataLoader([data[i, i] for i in range(16)], batch_size=16)
+    module = Line(recipe, stop_at, dropout)
+    run = engine.Run(folder, {"engine": to_table(recipe)}, resume, ("noted",))
+    engine.fit(module, engine.TrainingData(data, order), val, recipe, run)
+    return module
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -65,42 +78,148 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def figures(folder: Path) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(folder)]
+
+
+def weights(path: Path) -> dict[str, Any]:
+    kept = torch.load(path, weights_only=True)
+    return {
+        f"{part}.{name}": value for part in ("state_dict", "current_model_state") for name, value in kept[part].items()
+    }
+
+
+def same_weights(one: Path, other: Path) -> None:
+    for name, value in weights(one).items():
+        assert torch.equal(weights(other)[name], value), name
+
+
 def test_training_learns_and_writes_its_files(tmp_path: Path) -> None:
-    best = run(tmp_path / "a", epochs=12)
-    weight = engine.averaged_weights(best)["weight"]
+    folder = tmp_path / "a"
+    line(folder, epochs=12)
+    names = ["SUMMARY.md", "best.ckpt", "curves.png", "last.ckpt", "metrics.csv", "recipe.toml"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    weight = engine.averaged_weights(folder / "best.ckpt")["weight"]
     torch.testing.assert_close(weight, torch.tensor([[3.0, -1.0]]), atol=0.3, rtol=0)
-    table = rows(tmp_path / "a")
+    table = rows(folder)
     assert [int(r["epoch"]) for r in table] == list(range(1, 13))
     assert int(table[-1]["samples"]) == 12 * 32
     assert float(table[-1]["val_score"]) > float(table[0]["val_score"])
-    summary = (tmp_path / "a" / "SUMMARY.md").read_text()
-    assert "| learning_rate | 0.3 |" in summary
-    assert "| set | points |" in summary
-    assert "Best epoch: 12" in summary
-    run(tmp_path / "a", epochs=12)  # nothing is left to do, and nothing is lost
-    assert (tmp_path / "a" / "SUMMARY.md").read_text() == summary
+    summary = (folder / "SUMMARY.md").read_text()
+    for part in ("| engine.learning_rate | 0.3 |", "Best epoch: 12", "**noted**", "Made with posepipe"):
+        assert part in summary
+    assert read_toml(folder / "recipe.toml")["engine"]["learning_rate"] == 0.3
+    assert torch.load(folder / "best.ckpt", weights_only=True)["training"]["notes"] == ["noted"]
+    line(folder, epochs=12)  # nothing is left to do, and nothing is lost
+    assert (folder / "SUMMARY.md").read_text() == summary
 
 
 @pytest.mark.parametrize("stop_at", [9, 12])
 def test_a_training_that_was_stopped_ends_the_same(tmp_path: Path, stop_at: int) -> None:
-    whole = run(tmp_path / "whole")
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        run(tmp_path / "parts", stop_at=stop_at)  # 4 steps an epoch: within the third epoch, and at its end
-    assert len(rows(tmp_path / "parts")) == stop_at // 4
-    resumed = run(tmp_path / "parts")
+    line(tmp_path / "whole", dropout=0.3, keep_best=2)
+    with pytest.raises(KeyboardInterrupt, match="same command"):
+        # 4 steps an epoch: within the third epoch, and at its end
+        line(tmp_path / "begun", dropout=0.3, stop_at=stop_at, keep_best=2)
+    assert len(rows(tmp_path / "begun")) == stop_at // 4
+    (tmp_path / "begun").rename(tmp_path / "moved")
+    line(tmp_path / "moved", dropout=0.3, keep_best=2)
     for name in ("last.ckpt", "best.ckpt"):
-        expected = torch.load(whole.parent / name, weights_only=True)
-        got = torch.load(resumed.parent / name, weights_only=True)
-        for key in ("state_dict", "current_model_state"):
-            for tensor, value in expected[key].items():
-                assert torch.equal(got[key][tensor], value), (name, key, tensor)
-    kept = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "parts")]
-    assert kept == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / "whole")]
+        same_weights(tmp_path / "whole" / name, tmp_path / "moved" / name)
+    tops = [sorted(p.name for p in (tmp_path / which / "top").iterdir()) for which in ("whole", "moved")]
+    assert tops[0] == tops[1]
+    kept = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(tmp_path / n)] for n in ("moved", "whole")
+    ]
+    assert kept[0] == kept[1]
 
 
-def test_no_half_written_checkpoint_is_left(tmp_path: Path) -> None:
-    run(tmp_path, epochs=2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["SUMMARY.md", "best.ckpt", "last.ckpt", "metrics.csv"]
+def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
+    line(tmp_path, keep_best=3)
+    scores = {int(r["epoch"]) - 1: float(r["val_score"]) for r in rows(tmp_path)}
+    best = sorted(sorted(scores, key=lambda e: scores[e])[-3:])
+    assert sorted(p.name for p in (tmp_path / "top").iterdir()) == [f"epoch={e:03d}.ckpt" for e in best]
+
+
+def test_early_stopping_ends_a_training_for_good(tmp_path: Path) -> None:
+    line(tmp_path, epochs=9, monitor="flat", patience=2)
+    assert len(rows(tmp_path)) == 3
+    module = line(tmp_path, epochs=9, monitor="flat", patience=2)
+    assert len(rows(tmp_path)) == 3
+    assert module.rates == []
+
+
+def test_another_recipe_does_not_go_on_unseen(tmp_path: Path) -> None:
+    line(tmp_path, epochs=1)
+    with pytest.raises(ConfigError, match=r"engine\.learning_rate"):
+        line(tmp_path, epochs=1, learning_rate=0.1)
+    line(tmp_path, epochs=2, threads=1)  # longer, and elsewhere: the same training
+    assert len(rows(tmp_path)) == 2
+    line(tmp_path, epochs=1, learning_rate=0.1, resume=False)
+    assert len(rows(tmp_path)) == 1
+
+
+def test_a_step_budget_ends_a_training(tmp_path: Path) -> None:
+    assert len(line(tmp_path / "one", steps=1).rates) == 1
+    assert len(line(tmp_path / "more", steps=5).rates) == 8  # whole epochs of 4
+    assert len(rows(tmp_path / "more")) == 2
+    assert len(line(tmp_path / "sums", steps=1, accumulate=2).rates) == 2
+
+
+def test_an_epoch_without_a_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no batch"):
+        line(tmp_path, batch=64)
+
+
+def test_accumulated_batches_make_the_step_of_a_large_one(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 1, "clip_norm": 0.0, "ema_decay": 0.0, "warmup_steps": 0}
+    line(tmp_path / "large", batch=16, **settings)
+    line(tmp_path / "small", batch=8, accumulate=2, **settings)
+    large, small = (engine.averaged_weights(tmp_path / n / "last.ckpt")["weight"] for n in ("large", "small"))
+    torch.testing.assert_close(small, large, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_optimisers_and_precisions_learn(tmp_path: Path, optimizer: str, precision: str) -> None:
+    rate = 0.1 if optimizer == "sgd" else 0.3
+    line(tmp_path, optimizer=optimizer, precision=precision, learning_rate=rate, epochs=8)
+    table = rows(tmp_path)
+    assert float(table[-1]["val_score"]) > float(table[0]["val_score"])
+
+
+def test_step_schedule_is_torchs(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"schedule": "step", "milestones": (2, 4), "gamma": 0.1, "warmup_steps": 0, "epochs": 5}
+    rates = line(tmp_path, **settings).rates
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], 0.1)
+    expected = []
+    for _ in range(5):
+        expected += [optimizer.param_groups[0]["lr"]] * 4
+        optimizer.step()
+        reference.step()
+    assert rates == pytest.approx(expected)
+
+
+def test_plateau_schedule_rises_then_falls_where_nothing_gains(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"schedule": "plateau", "monitor": "flat", "plateau_patience": 1, "gamma": 0.5}
+    rates = line(tmp_path, epochs=6, warmup_steps=4, **settings).rates
+    assert rates[:4] == pytest.approx([0.075, 0.15, 0.225, 0.3])
+    assert [rates[4 * e + 3] for e in range(6)] == pytest.approx([0.3, 0.3, 0.3, 0.15, 0.15, 0.075])
+
+
+def test_cosine_ends_at_its_last_share() -> None:
+    recipe = EngineRecipe(warmup_steps=10, final_share=0.1)
+    share = schedule.rate_share(recipe, 110, 10)
+    assert [share(0), share(9), share(10)] == pytest.approx([0.1, 1.0, 1.0])
+    assert share(60) == pytest.approx(0.55)
+    assert share(110) == share(500) == pytest.approx(0.1)
+    constant = schedule.rate_share(EngineRecipe(schedule="constant", warmup_steps=2), 100, 10)
+    assert [constant(0), constant(1), constant(99)] == [0.5, 1.0, 1.0]
+
+
+def test_no_weight_decay_on_biases() -> None:
+    decays = {tuple(p.shape): g["weight_decay"] for g in Line(EngineRecipe()).parameter_groups() for p in g["params"]}
+    assert decays == {(1, 2): 0.01, (1,): 0.0}
 
 
 def test_the_average_follows_a_short_training() -> None:
@@ -110,6 +229,7 @@ def test_the_average_follows_a_short_training() -> None:
         average = update(average, torch.ones(1), step)
     assert float(average) > 0.99
     assert float(update(torch.zeros(1), torch.ones(1), 10**6)) == pytest.approx(0.002)
+    assert int(update(torch.tensor(3), torch.tensor(9), 5)) == 9
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -124,18 +244,23 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         engine.averaged_weights(path)
 
 
-def test_recipes_are_strict(tmp_path: Path) -> None:
-    recipes = pytest.importorskip("posepipe.training.recipes")
-    pose = pytest.importorskip("posepipe.training.pose")
-    path = tmp_path / "recipe.toml"
-    for text, message in (
-        ('kind = "boat"', "unknown kind"),
-        ('kind = "pose"\nspeed = 3\n[engine]\nepochs = 1', "speed"),
-        ('kind = "pose"\n[engine]\nepochs = "many"', "epochs"),
-        ('kind = "pose"\nheight = 250\n[engine]\nepochs = 1', "multiples of 32"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=message):
-            recipes.train(path, tmp_path / "run")
-    recipe = pose.PoseRecipe.from_table({"engine": {"epochs": 3}, "augmentation": {"scale": [0.8, 1.2]}})
-    assert recipe.augmentation.scale == (0.8, 1.2)
+def test_a_fresh_start_forgets_the_old_training(tmp_path: Path) -> None:
+    line(tmp_path, epochs=3, keep_best=2)
+    with pytest.raises(KeyboardInterrupt):
+        line(tmp_path, epochs=3, keep_best=2, resume=False, stop_at=2)
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert rows_or_none(tmp_path) == []
+
+
+def rows_or_none(folder: Path) -> list[dict[str, str]]:
+    return rows(folder) if (folder / "metrics.csv").is_file() else []
+
+
+def test_data_is_loaded_as_the_machine_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert engine.loading(EngineRecipe()) == {"num_workers": 1, "persistent_workers": True, "pin_memory": False}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: 16)
+    assert engine.loading(EngineRecipe())["num_workers"] == 8
+    assert engine.loading(EngineRecipe(devices=4)) == {"num_workers": 4, "persistent_workers": True, "pin_memory": True}
+    assert engine.loading(EngineRecipe(device="cpu", workers=0))["pin_memory"] is False

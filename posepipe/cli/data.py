@@ -1,0 +1,238 @@
+"""``posepipe data``: is a set of labels sound, what does it hold, in another format, in parts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posepipe.cli.audit import add_audit
+from posepipe.cli.parser import Commands, number, say
+
+if TYPE_CHECKING:
+    from posepipe.datasets.labels import KeypointSet
+
+__all__ = ["add"]
+
+FORMS = ("coco", "alphapose", "openpose", "mmpose", "dlc", "yolo")
+# Findings spoil a training, or a split leaks: the command did what it should, and the answer is no.
+UNSOUND = 4
+
+
+def add(commands: Commands) -> None:
+    """Put the commands on the command line."""
+    data = commands.add_parser("data", help="check, describe, convert and split labelled sets", allow_abbrev=False)
+    kinds = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (_add_check, _add_stats, _add_convert, _add_split, _add_frames, add_audit):
+        group(kinds)
+
+
+def _command(kinds: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.add_argument("path", metavar="PATH", type=Path, help="label file or folder (docs/datasets.md)")
+    parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the pictures (default: near the labels)")
+    return parser
+
+
+def _add_check(kinds: Commands) -> None:
+    check = _command(kinds, "check", "is this set sound, before any training; exit code 4 where it is not")
+    count = number(int, 0, 10**9)
+    text = "decode at most N pictures, evenly spread (default: all)"
+    check.add_argument("--pictures", type=count, metavar="N", help=text)
+    check.add_argument("--json", metavar="FILE", type=Path, help="write the report as JSON too")
+    check.set_defaults(command=_check)
+
+
+def _add_stats(kinds: Commands) -> None:
+    stats = _command(kinds, "stats", "occluded and missing joints, people a picture, sizes, videos")
+    stats.add_argument("--plot", metavar="FILE", type=Path, help="draw the joints' shares into a PNG file")
+    stats.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    stats.set_defaults(command=_stats)
+
+
+def _add_convert(kinds: Commands) -> None:
+    convert = _command(kinds, "convert", "write a set in another format")
+    convert.add_argument("out", metavar="OUT", type=Path, help="file or folder to write")
+    convert.add_argument("--from", dest="source", choices=FORMS, help="format of PATH (default: recognised)")
+    convert.add_argument("--to", dest="target", choices=FORMS, required=True, help="format of OUT")
+    share = number(float, 0, 1)
+    text = "confidence below which a joint is not labelled (default 0)"
+    convert.add_argument("--threshold", type=share, default=0.0, metavar="X", help=text)
+    text = "threshold of one joint, e.g. left_ankle=0.5; may be given often"
+    convert.add_argument("--joint-threshold", action="append", default=[], metavar="JOINT=X", help=text)
+    text = "keep the set's own joints, or map them to COCO's by name (default)"
+    convert.add_argument("--skeleton", choices=("coco17", "keep"), default="coco17", help=text)
+    convert.add_argument("--split", metavar="FILE", type=Path, help="write the parts of a split file (--to yolo)")
+    convert.add_argument("--report", metavar="FILE", type=Path, help="write what thresholds drop as JSON")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+    convert.add_argument("--quiet", action="store_true", help="print errors only")
+    convert.set_defaults(command=_convert)
+
+
+def _add_split(kinds: Commands) -> None:
+    split = _command(kinds, "split", "draw training, validation and test parts, or check those of a split file")
+    split.add_argument("-o", "--out", metavar="FILE", type=Path, help="split file to write")
+    split.add_argument("--check", metavar="SPLIT", type=Path, help="look for leaks in a split file; exit code 4 if any")
+    text = "what stays together (default video; a still picture is a video of its own)"
+    split.add_argument("--by", choices=("video", "subject", "image"), default="video", help=text)
+    split.add_argument("--seed", type=number(int, 0, 2**63), default=0, metavar="N", help="of the shuffle (default 0)")
+    share = number(float, 0, 1)
+    split.add_argument("--val", type=share, default=0.1, metavar="X", help="share of validation (default 0.1)")
+    split.add_argument("--test", type=share, default=0.0, metavar="X", help="share of test (default 0)")
+    text = "the group of this regular expression in a video's name is its subject"
+    split.add_argument("--subject-pattern", default="", metavar="REGEX", help=text)
+    text = "videos whose names have the same group of this expression go into one part"
+    split.add_argument("--together", default="", metavar="REGEX", help=text)
+    split.add_argument("--no-frames", action="store_true", help="do not look for near-duplicate frames")
+    split.add_argument("--overwrite", action="store_true", help="replace the split file where it exists")
+    split.set_defaults(command=_split)
+
+
+def _add_frames(kinds: Commands) -> None:
+    frames = _command(kinds, "frames", "write the labelled frames of a set's videos as pictures, for training")
+    frames.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for VIDEO/000123.jpg")
+    frames.add_argument("--videos", metavar="DIR", type=Path, help="folder of the videos (default: PATH)")
+    count = number(int, 1, 10**9)
+    frames.add_argument("--every", type=count, default=1, metavar="N", help="take every n-th frame (default 1)")
+    frames.add_argument("--overwrite", action="store_true", help="replace labels.json in the folder where it exists")
+    frames.set_defaults(command=_frames)
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    from posepipe.io.atomic import atomic_path
+
+    if path is not None:
+        with atomic_path(path) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _refuse_to_replace(path: Path, overwrite: bool) -> None:
+    from posepipe.errors import OutputError
+
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} already exists", hint="--overwrite replaces it, or name another one")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.checks import check_set
+    from posepipe.datasets.formats import load_set
+
+    people, found = load_set(arguments.path, arguments.images)
+    report = check_set(people, found, pictures=arguments.pictures)
+    _write_json(arguments.json, report.as_dict())
+    print(report.table())
+    return 0 if report.sound else UNSOUND
+
+
+def _stats(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.formats import load_set
+    from posepipe.datasets.stats import plot_joints, set_stats, table_stats
+    from posepipe.datasets.visibility import read_visibility
+
+    if arguments.path.suffix.lower() == ".npz":
+        stats = table_stats(read_visibility(arguments.path), arguments.path.stem)
+    else:
+        stats = set_stats(load_set(arguments.path, arguments.images)[0])
+    if arguments.plot is not None:
+        plot_joints(stats.joints, arguments.plot)
+    _write_json(arguments.json, stats.as_dict())
+    print(stats.table())
+    return 0
+
+
+def _thresholds(arguments: argparse.Namespace, people: KeypointSet) -> dict[str, float]:
+    from posepipe.errors import UsageError
+
+    levels = dict.fromkeys(people.skeleton.keypoints, float(arguments.threshold))
+    for given in arguments.joint_threshold:
+        joint, _, value = given.partition("=")
+        try:
+            levels[joint] = float(value)
+        except ValueError:
+            raise UsageError(f"--joint-threshold {given}", expected="JOINT=X, X from 0 to 1") from None
+    return levels
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.formats import Form, load_set, write_set
+    from posepipe.datasets.skeletons import map_skeleton
+    from posepipe.datasets.thresholds import threshold_labels
+
+    tell = say(arguments.quiet)
+    _refuse_to_replace(arguments.out, arguments.overwrite)
+    form = Form(arguments.source) if arguments.source else None
+    people, found = load_set(arguments.path, arguments.images, form)
+    for finding in found.all():
+        tell(finding.line())
+    if arguments.skeleton == "coco17":
+        people, lost, never = map_skeleton(people)
+        if lost:
+            tell(f"joints that COCO does not have are lost: {', '.join(lost)}")
+        if never:
+            tell(f"joints of COCO that the set does not have: {', '.join(never)}")
+    people, report = threshold_labels(people, _thresholds(arguments, people))
+    _write_json(arguments.report, report.as_dict())
+    if (people.score[people.visibility > 0] < 1).any():
+        tell(report.table())
+    _write_parts(arguments, people) if arguments.split else write_set(people, arguments.out, Form(arguments.target))
+    tell(f"{arguments.path} -> {arguments.out}: {len(people)} people in {len(people.images)} images")
+    return 0
+
+
+def _write_parts(arguments: argparse.Namespace, people: KeypointSet) -> None:
+    from posepipe.datasets.splits import of_part, read_split
+    from posepipe.datasets.yolo import write_yolo
+    from posepipe.errors import UsageError
+
+    if arguments.target != "yolo":
+        raise UsageError("--split is for --to yolo, whose sets hold their parts", hint="Training reads the split file")
+    split = read_split(arguments.split)
+    write_yolo(people, arguments.out, {part: of_part(people, split, part) for part in split.parts})
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.formats import load_set
+    from posepipe.datasets.leaks import leaks
+    from posepipe.datasets.splits import By, make_split, read_split, write_split
+    from posepipe.errors import UsageError
+
+    if (arguments.out is None) == (arguments.check is None):
+        raise UsageError("name the split file to write (-o FILE) or the one to look at (--check FILE)")
+    if arguments.out is not None:
+        _refuse_to_replace(arguments.out, arguments.overwrite)
+    people = load_set(arguments.path, arguments.images)[0]
+    if arguments.check is not None:
+        split = read_split(arguments.check)
+    else:
+        wishes = {"subject_pattern": arguments.subject_pattern, "together": arguments.together}
+        shares = {"val": arguments.val, "test": arguments.test}
+        split = make_split(people, by=By(arguments.by), seed=arguments.seed, **shares, **wishes)
+    found = leaks(people, split, frames=not arguments.no_frames)
+    for leak in found:
+        print(f"leak: {leak.line()}")
+    if people.root is None and not arguments.no_frames:
+        print("the pictures are not at hand: near-duplicate frames were not looked for")
+    counts = ", ".join(f"{part} {len(members)}" for part, members in split.parts.items())
+    if arguments.out is not None:
+        write_split(split, arguments.out)
+        print(f"{arguments.path} -> {arguments.out}")
+    print(f"{split.by.value} split of {people.name}: {counts}; sha256 {split.sha256[:12]}; {len(found)} leaks")
+    return UNSOUND if found else 0
+
+
+def _frames(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.coco import write_coco
+    from posepipe.datasets.formats import load_set
+    from posepipe.datasets.frames import extract_frames
+
+    labels = arguments.out / "labels.json"
+    _refuse_to_replace(labels, arguments.overwrite)
+    people = load_set(arguments.path, arguments.images)[0]
+    taken = extract_frames(people, arguments.videos or arguments.path, arguments.out, every=arguments.every)
+    write_coco(taken, labels)
+    lost = int((people.frames % arguments.every == 0).sum()) - len(taken.images)
+    if lost:
+        print(f"{lost} labelled frames lie beyond the end of their video and were left out")
+    print(f"{len(taken.images)} frames of {len(taken.video_names())} videos in {arguments.out}; labels in {labels}")
+    return 0

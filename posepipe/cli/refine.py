@@ -1,0 +1,38 @@
+"""``posepipe refine``: a second pass over the records of a finished run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from posepipe.cli.parser import Commands, say
+
+__all__ = ["add"]
+
+_ABOUT = """\
+Go over a finished run once more, with what came later in view: broken tracks are joined, short gaps filled, people that
+are hardly ever seen set aside. OUT/refined.jsonl holds the ids of the run beside the final ones; poses.csv, tracks.txt,
+streams.npz and coco_results.json follow from it. `posepipe run --track-refine` does the same at the end of a run."""
+
+
+def add(commands: Commands) -> None:
+    """Put the command on the command line."""
+    refine = commands.add_parser(
+        "refine", help="join broken tracks in the records of a run", description=_ABOUT, allow_abbrev=False
+    )
+    refine.add_argument("records", metavar="RECORDS", help="records.jsonl of a finished run")
+    refine.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
+    refine.add_argument("--overwrite", action="store_true", help="replace results that OUT holds already")
+    refine.add_argument("--quiet", action="store_true", help="print errors only")
+    refine.set_defaults(command=_refine)
+
+
+def _refine(arguments: argparse.Namespace) -> int:
+    from posepipe.io.records import read_records
+    from posepipe.run.refining import refine_folder
+
+    before = read_records(arguments.records).summary or {}
+    refined = refine_folder(Path(arguments.records), Path(arguments.out), overwrite=arguments.overwrite)
+    after = refined.summary or {}
+    say(arguments.quiet)(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
+    return 0

@@ -1,0 +1,228 @@
+"""Results of AlphaPose as labels: a file, or a folder with one file a video beside its videos or frames.
+
+Such files hold confidences where COCO holds visibility, boxes as x, y, w, h (under ``box`` or ``bbox``), base names of
+images, person scores up to 3.25 (mean joint + box + 1.25 x best joint), no frames without people, and, from runs with
+``--pose_track``, people twice in a frame.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posepipe.datasets.duplicates import duplicate_people
+from posepipe.datasets.findings import Code, Findings
+from posepipe.datasets.labels import KeypointSet, concatenate
+from posepipe.datasets.rows import Rows
+from posepipe.datasets.skeletons import alphapose_skeleton
+from posepipe.errors import InputError, UsageError
+from posepipe.io.atomic import atomic_path, output_errors
+from posepipe.io.pictures import is_picture
+
+__all__ = ["label_files", "load_alphapose", "read_alphapose", "write_alphapose"]
+
+_RESULT = "alphapose-results.json"
+# Where AlphaPose's forms "cmu" and "open" keep the people of an image, and a person's joints (COCO-18, with a neck).
+_FORMS = (("bodies", "joints"), ("people", "pose_keypoints_2d"))
+
+
+def read_alphapose(
+    path: Path, *, frames: Path | None = None, first_frame: int = 0, keep_duplicates: bool = False
+) -> KeypointSet:
+    """Read AlphaPose results: every joint with a confidence above 0 is labelled (see `threshold_labels`).
+
+    Parameters
+    ----------
+    path
+        A result file, or a folder: ``labels/VIDEO.json``, ``VIDEO/alphapose-results.json`` or ``VIDEO.json``.
+    frames
+        Folder of the frames, one folder a video; ``frames`` beside the labels where None and there.
+    first_frame
+        Number in an image's name that stands for the first frame of a video (AlphaPose: 0; FFmpeg's frames: 1).
+    keep_duplicates
+        Whether people who stand twice in a frame (OKS above 0.9) stay; else the higher score stays.
+
+    Raises
+    ------
+    InputError
+        There are no such files, or one of them cannot be read.
+    """
+    people, findings = load_alphapose(path, frames=frames, first_frame=first_frame, keep_duplicates=keep_duplicates)
+    unreadable = findings.of(Code.UNREADABLE_LABELS)
+    if unreadable.count:
+        raise InputError(f"{path}: {unreadable.line()}", hint="Mend or remove the files that are named")
+    return people
+
+
+def load_alphapose(
+    path: Path, *, frames: Path | None = None, first_frame: int = 0, keep_duplicates: bool = False
+) -> tuple[KeypointSet, Findings]:
+    """As :func:`read_alphapose`, leaving out files that cannot be read, and what was found.
+
+    Raises
+    ------
+    InputError
+        There are no such files, or none of them can be read.
+    """
+    path, findings = Path(path), Findings()
+    files = label_files(path)
+    folder = frames or _frames_folder(path)
+    sets = []
+    for video, file in files.items():
+        try:
+            sets.append(_read_file(file, video, folder, first_frame))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            findings.add(Code.UNREADABLE_LABELS, f"{file}: {error!r}"[:200], total=len(files))
+    sets = _of_one_skeleton(sets, findings)
+    if not sets:
+        first = "; ".join(findings.of(Code.UNREADABLE_LABELS).examples[:1])
+        raise InputError(f"{path} holds no AlphaPose results that can be read: {first}", hint="Name a result file")
+    whole = concatenate(sets, path.stem, folder)
+    twice = duplicate_people(whole)
+    if len(twice) and not keep_duplicates:
+        findings.add_all(Code.REPEATED_ROWS, (whole.images[whole.image[i]] for i in twice), total=len(whole))
+        whole = whole.select(np.setdiff1d(np.arange(len(whole)), twice))
+    return whole, findings
+
+
+def _of_one_skeleton(sets: list[KeypointSet], findings: Findings) -> list[KeypointSet]:
+    """Sets of the skeleton that the first file with people has; files of nobody fit any."""
+    skeleton = next((s.skeleton for s in sets if len(s)), None)
+    for other in sets:
+        if len(other) and other.skeleton != skeleton:
+            findings.add(Code.UNREADABLE_LABELS, f"{other.name}: joints of {other.skeleton.name}", total=len(sets))
+    return [s for s in sets if s.skeleton == skeleton] if skeleton else sets
+
+
+def label_files(path: Path) -> dict[str, Path]:
+    """The label files by the name of their video, in order of the names; "" for the images of a single file.
+
+    Raises
+    ------
+    InputError
+        Nothing of that kind lies there.
+    """
+    path = Path(path)
+    if path.is_file():
+        return {"": path}
+    inner = path / "labels"
+    files = {f.stem: f for f in (inner if inner.is_dir() else path).glob("*.json") if not f.name.startswith(".")}
+    if not files:
+        files = {f.parent.name: f for f in path.glob(f"*/{_RESULT}")}
+    if not files:
+        raise InputError(
+            f"{path} holds no AlphaPose results",
+            expected=f"labels/VIDEO.json, VIDEO/{_RESULT}, VIDEO.json or one file",
+            hint="Check the path",
+        )
+    return dict(sorted(files.items()))
+
+
+def _frames_folder(path: Path) -> Path | None:
+    base = path if path.is_dir() else path.parent
+    found = next((base / name for name in ("frames", "images") if (base / name).is_dir()), None)
+    return found or (base if path.is_file() and any(is_picture(p) for p in base.iterdir()) else None)
+
+
+def _read_file(path: Path, video: str, frames: Path | None, first_frame: int) -> KeypointSet:
+    people = list(_people(json.loads(path.read_text("utf-8"))))
+    joints = len(people[0]["keypoints"]) // 3 if people else 17
+    rows = Rows(joints)
+    numbered = any(_track(person) for person in people)
+    there = {p.stem: p.name for p in (frames / video).iterdir()} if frames and (frames / video).is_dir() else {}
+    for person in people:
+        box = person.get("box", person.get("bbox"))
+        if box is not None:
+            x, y, width, height = (float(v) for v in box)
+            box = [x, y, x + width, y + height]
+        rows.person(
+            _image_row(rows, str(person["image_id"]), video, there, first_frame),
+            person["keypoints"],
+            box,
+            score=float(person.get("score", 1)),
+            # All ids are 0 where nothing was tracked.
+            track=_track(person) if numbered else -1,
+        )
+    return rows.build(video or path.stem, alphapose_skeleton(joints, with_neck=bool(people) and "form" in people[0]))
+
+
+def _image_row(rows: Rows, name: str, video: str, there: dict[str, str], first_frame: int) -> int:
+    name = Path(name).name
+    stem = Path(name).stem if Path(name).suffix else name
+    number = re.search(r"(\d+)$", stem)
+    frame = int(number.group(1)) - first_frame if number else -1
+    if not video:
+        return rows.image(there.get(stem, name))
+    file = there.get(stem) or (f"{frame:06d}.jpg" if frame >= 0 else name)
+    return rows.image(f"{video}/{file}", video=video, frame=max(frame, -1))
+
+
+def _people(data: Any) -> Iterator[dict[str, Any]]:
+    """Every person of a result file in the list form, whatever form it has."""
+    if isinstance(data, list):
+        yield from data
+        return
+    for image, content in data.items():
+        for people, joints in _FORMS:
+            for person in content.get(people, ()):
+                yield {"image_id": image, "keypoints": person[joints], "form": people}
+
+
+def _track(person: dict[str, Any]) -> int:
+    """The id; AlphaPose writes that of merged people as a list, of which the first is the one that stayed."""
+    index = person.get("idx", 0)
+    while isinstance(index, list):
+        index = index[0] if index else 0
+    return int(index)
+
+
+def write_alphapose(people: KeypointSet, path: Path) -> None:
+    """Write a set as AlphaPose results in the list form: a file for still pictures, else a folder, one file a video.
+
+    Boxes without a labelled keypoint are left out, as AlphaPose has none.
+
+    Raises
+    ------
+    UsageError
+        The set mixes still pictures and frames of videos, which no such folder can hold.
+    OutputError
+        A file cannot be written.
+    """
+    path = Path(path)
+    videos = people.video_names()
+    if not videos:
+        _write_file(people, np.flatnonzero(people.labelled > 0).tolist(), path)
+        return
+    if "" in people.videos:
+        raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
+    of_video = np.array(people.videos)[people.image]
+    for video in videos:
+        rows = np.flatnonzero((of_video == video) & (people.labelled > 0)).tolist()
+        file = path / "labels" / f"{video}.json"
+        with output_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        _write_file(people, rows, file)
+
+
+def _write_file(people: KeypointSet, rows: list[int], path: Path) -> None:
+    with atomic_path(path) as unfinished:
+        unfinished.write_text(json.dumps([_row(people, i) for i in rows], allow_nan=False), "utf-8")
+
+
+def _row(people: KeypointSet, i: int) -> dict[str, Any]:
+    image = int(people.image[i])
+    x1, y1, x2, y2 = people.boxes[i].astype(float)
+    joints = np.concatenate([people.xy[i], people.score[i][:, None]], 1)
+    row: dict[str, Any] = {
+        "image_id": f"{people.frames[image]}.jpg" if people.frames[image] >= 0 else people.images[image],
+        "category_id": 1,
+        "keypoints": [round(float(v), 3) for v in joints.ravel()],
+        "score": round(float(people.person_score[i]), 4),
+        "box": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+    }
+    return row | ({"idx": int(people.track_id[i])} if people.track_id[i] >= 0 else {})

@@ -1,0 +1,183 @@
+"""Which format a label file or folder has, and reading and writing it by that."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+
+from posepipe.datasets.alphapose import load_alphapose, write_alphapose
+from posepipe.datasets.coco import load_coco, read_coco, write_coco
+from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
+from posepipe.datasets.findings import Code, Findings
+from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.mmpose import read_mmpose, write_mmpose
+from posepipe.datasets.openpose import frame_files, read_openpose, write_openpose
+from posepipe.datasets.yolo import description, read_yolo, write_yolo
+from posepipe.errors import InputError, UsageError
+
+__all__ = ["Form", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
+
+_HEAD = 1 << 20
+
+
+class Form(Enum):
+    """Formats of labels."""
+
+    COCO = "coco"
+    ALPHAPOSE = "alphapose"
+    OPENPOSE = "openpose"
+    MMPOSE = "mmpose"
+    DLC = "dlc"
+    YOLO = "yolo"
+
+
+def recognise(path: Path) -> tuple[Form, Path]:
+    """The format of what lies at a path, and the file or folder to read.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or nothing that is known.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", hint="Check the path")
+    if path.is_file():
+        return _of_file(path), path
+    if description(path) is not None:
+        return Form.YOLO, path
+    if frame_files(path):
+        return Form.OPENPOSE, path
+    coco = _coco_of_folder(path)
+    if coco is not None:
+        return Form.COCO, coco
+    for pattern in ("labels/*.json", "*/alphapose-results.json", "*.json"):
+        for file in sorted(path.glob(pattern)):
+            if not file.name.startswith("."):
+                return _of_file(file), path
+    if any(path.glob("**/*.csv")):
+        return Form.DLC, path
+    raise InputError(
+        f"{path} holds no labels that are known",
+        expected="a COCO JSON file, or a folder of AlphaPose, OpenPose, mmpose, DeepLabCut or YOLO files",
+        hint="docs/datasets.md shows how each is laid out",
+    )
+
+
+def _coco_of_folder(path: Path) -> Path | None:
+    """The one COCO file of ``annotations/``; a folder with several of them needs one to be named."""
+    files = sorted((path / "annotations").glob("*.json")) or sorted(path.glob("*.json"))
+    found = [file for file in files if not file.name.startswith(".") and _is_coco(file)]
+    people = [file for file in found if "keypoints" in file.name] or found
+    if len(people) > 1:
+        names = ", ".join(file.name for file in people[:6])
+        raise InputError(f"{path} holds {len(people)} COCO files: {names}", hint="Name one of them")
+    return people[0] if people else None
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        return _of_file(path) is Form.COCO
+    except InputError:  # a split file or the like beside the labels
+        return False
+
+
+def _of_file(path: Path) -> Form:
+    if path.suffix.lower() == ".csv":
+        return Form.DLC
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return Form.YOLO
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="Check the path") from error
+    keys = set(re.findall(r'"(\w+)"\s*:', head))
+    if head.startswith("["):
+        # AlphaPose's list of nobody is empty, and so is mmpose's: both say the same.
+        return Form.MMPOSE if keys & {"instances", "keypoint_scores", "frame_id"} else Form.ALPHAPOSE
+    if keys & {"instance_info", "meta_info"}:
+        return Form.MMPOSE
+    if keys & {"images", "annotations", "categories", "licenses"}:
+        return Form.COCO
+    if "bodies" in keys or "AlphaPose" in head[:4096]:
+        return Form.ALPHAPOSE
+    if "people" in keys:
+        return Form.OPENPOSE
+    raise InputError(f"{path} holds no labels that are known", hint="docs/datasets.md lists the formats")
+
+
+def pictures_beside(annotations: Path) -> Path | None:
+    """The folder of a COCO file's pictures, where it lies in one of the usual places; None else.
+
+    Tried are the file's folder, ``images`` beside it or one up, and the folder one up that the end of its name tells
+    (``annotations/person_keypoints_val2017.json`` and ``val2017/``).
+    """
+    with annotations.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8", "replace")
+    names = re.findall(r'"file_name"\s*:\s*"([^"\\]+)"', head)[:5]
+    base, part = annotations.parent, annotations.stem.rpartition("_")[2]
+    folders = [base / "images", base.parent / "images", base.parent / part, base.parent / "images" / part, base]
+    folders += [base.parent]
+    return next((f for f in folders if any((f / name).is_file() for name in names)), None)
+
+
+def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
+    """Read whatever labels lie at a path; confidences of networks stay as they are (see `threshold_labels`).
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    images
+        Folder of the pictures (of AlphaPose: of the frames); found beside the labels where None.
+
+    Raises
+    ------
+    InputError
+        Nothing known lies there, or it cannot be used as it is.
+    """
+    form, source = recognise(Path(path))
+    if form is Form.COCO:
+        return read_coco(source, images or pictures_beside(source))
+    people, found = load_set(source, images, form)
+    unreadable = found.of(Code.UNREADABLE_LABELS)
+    if unreadable.count:
+        raise InputError(f"{path}: {unreadable.line()}", hint=f"posepipe data check {path} lists all of it")
+    return people
+
+
+def load_set(path: str | Path, images: Path | None = None, form: Form | None = None) -> tuple[KeypointSet, Findings]:
+    """As :func:`read_set`, leaving out what cannot be read, and what is wrong with it; ``form`` is seen where None."""
+    source = Path(path)
+    if form is None:
+        form, source = recognise(source)
+    elif form is Form.COCO and source.is_dir():
+        source = _coco_of_folder(source) or source
+    if form is Form.COCO:
+        return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
+    if form is Form.ALPHAPOSE:
+        return load_alphapose(source, frames=images)
+    read = {
+        Form.OPENPOSE: read_openpose,
+        Form.MMPOSE: read_mmpose,
+        Form.DLC: read_deeplabcut,
+        Form.YOLO: read_yolo,
+    }[form]
+    return read(source), Findings()
+
+
+def write_set(people: KeypointSet, path: Path, form: Form) -> None:
+    """Write a set in a format. Raises :class:`UsageError` where the format cannot hold it, and :class:`OutputError`."""
+    folder = form in (Form.YOLO, Form.OPENPOSE)
+    if folder and path.is_file():
+        raise UsageError(f"{form.value} sets are folders, and {path} is a file", hint="Name another folder")
+    write = {
+        Form.COCO: write_coco,
+        Form.ALPHAPOSE: write_alphapose,
+        Form.OPENPOSE: write_openpose,
+        Form.MMPOSE: write_mmpose,
+        Form.DLC: write_deeplabcut,
+        Form.YOLO: write_yolo,
+    }[form]
+    write(people, path)

@@ -1,0 +1,123 @@
+"""The labelled frames of videos as pictures in a cache folder, for labs that have videos and no frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.datasets.labels import KeypointSet
+from posepipe.errors import InputError, OutputError
+from posepipe.io.atomic import output_errors
+from posepipe.io.video import open_video
+
+__all__ = ["extract_frames", "find_videos"]
+
+_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+
+
+def find_videos(folder: Path) -> dict[str, Path]:
+    """Video files of a folder and of its ``videos`` folder by their name without suffix, in order of the names."""
+    folders = [f for f in (folder, folder / "videos") if f.is_dir()]
+    files = (p for f in folders for p in f.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+    return {p.stem: p for p in sorted(files)}
+
+
+def extract_frames(
+    people: KeypointSet, videos: Path | Mapping[str, Path], cache: Path, *, every: int = 1, quality: int = 92
+) -> KeypointSet:
+    """Write the labelled frames of a set's videos as ``CACHE/VIDEO/000123.jpg``; pictures that are there already stay.
+
+    Every video is decoded once and only as far as its last labelled frame. A run that broke off goes on where it was.
+
+    Parameters
+    ----------
+    people
+        Labels of videos; their frames are counted from 0 in decoding order.
+    videos
+        Folder of the video files (or of a folder ``videos``), or paths by name of the video.
+    cache
+        The folder to fill.
+    every
+        Take every n-th frame of a video: those whose number it divides.
+    quality
+        JPEG quality, 0 to 100.
+
+    Returns
+    -------
+    The set of the frames that were taken, with its root at ``cache`` and the sizes of the pictures. Labelled frames
+    beyond the end of their video are left out.
+
+    Raises
+    ------
+    InputError
+        A video is missing or cannot be read, or the set holds no frames of videos.
+    OutputError
+        A picture cannot be written.
+    """
+    files = videos if isinstance(videos, Mapping) else find_videos(Path(videos))
+    wanted = (people.frames >= 0) & (people.frames % every == 0) & np.array([bool(v) for v in people.videos], bool)
+    if not wanted.any():
+        raise InputError(f"{people.name} labels no frames of videos", hint="Its pictures can be read where they lie")
+    taken = people.of_images(wanted)
+    names = tuple(f"{v}/{n:06d}.jpg" for v, n in zip(taken.videos, taken.frames.tolist(), strict=True))
+    taken = replace(taken, images=names, root=Path(cache))
+    sizes = np.zeros((len(names), 2), np.int32)
+    of_video = np.array(taken.videos)
+    for video in taken.video_names():
+        rows = np.flatnonzero(of_video == video)
+        sizes[rows] = _fill(taken, rows, files.get(video), quality)
+    there = sizes.all(1)
+    return replace(taken, sizes=sizes).of_images(there)
+
+
+def _fill(people: KeypointSet, rows: NDArray[np.int64], video: Path | None, quality: int) -> NDArray[np.int32]:
+    """Write the frames of one video that are not there; (n,2) int32 sizes, 0 for those that the video does not have."""
+    paths = {int(people.frames[row]): people.path(int(row)) for row in rows}
+    missing = {frame: path for frame, path in paths.items() if path is not None and not _whole(path)}
+    size = (0, 0)
+    if missing:
+        if video is None:
+            name = people.videos[int(rows[0])]
+            raise InputError(f"no file of the video {name!r}", hint="Name the folder in which VIDEO.mp4 lies")
+        size = _write(video, missing, quality)
+    first = next((path for path in paths.values() if path is not None and _whole(path)), None)
+    if first is not None and not size[0]:
+        picture = cv2.imread(str(first))
+        size = (0, 0) if picture is None else (picture.shape[1], picture.shape[0])
+    sizes = np.tile(np.array(size, np.int32), (len(rows), 1))
+    for i, row in enumerate(rows):
+        path = people.path(int(row))
+        if path is None or not _whole(path):
+            sizes[i] = 0
+    return sizes
+
+
+def _whole(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _write(video: Path, missing: Mapping[int, Path], quality: int) -> tuple[int, int]:
+    last, size = max(missing), (0, 0)
+    with open_video(video) as reader:
+        for frame in reader:
+            size = (frame.image.shape[1], frame.image.shape[0])
+            if frame.index in missing:
+                _save(frame.image, missing[frame.index], quality)
+            if frame.index >= last:
+                break
+    return size
+
+
+def _save(image: NDArray[np.uint8], path: Path, quality: int) -> None:
+    """Write a picture under a passing name first: a cache of many small files is not worth a sync for each."""
+    unfinished = path.with_name(f".{path.name}.tmp.jpg")
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(unfinished), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality]):
+            raise OutputError(f"cannot write {path}", hint="Free some space, or name another folder")
+        unfinished.replace(path)

@@ -1,0 +1,114 @@
+"""Predictions of mmpose: the JSON files of its inferencer and of its demo scripts, in and out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posepipe.datasets.labels import KeypointSet, concatenate
+from posepipe.datasets.rows import Rows, label_errors
+from posepipe.datasets.skeletons import alphapose_skeleton
+from posepipe.errors import InputError, UsageError
+from posepipe.io.atomic import atomic_path, output_errors
+from posepipe.skeleton import Skeleton, named_skeleton
+
+__all__ = ["read_mmpose", "write_mmpose"]
+
+_EXPECTED = "a list of instances, a list of frames with instances, or an object with instance_info"
+
+
+def read_mmpose(path: Path) -> KeypointSet:
+    """Read predictions: a file of a video (frames with instances), a file of a picture, or a folder of such files.
+
+    Frame numbers stay as the file gives them (the inferencer counts from 0, the demo scripts from 1); frames with
+    nobody are images without people.
+
+    Raises
+    ------
+    InputError
+        There are no such files, or one of them cannot be read.
+    """
+    files = [path] if path.is_file() else sorted(p for p in path.glob("*.json") if not p.name.startswith("."))
+    sets = []
+    for file in files:
+        with label_errors(file, "a prediction of mmpose", _EXPECTED):
+            sets.append(_read_file(file))
+    if not sets:
+        raise InputError(f"{path} holds no predictions of mmpose", expected="JSON files")
+    skeleton = next((s.skeleton for s in sets if len(s)), sets[0].skeleton)
+    with label_errors(path, "a set of mmpose", "files of one skeleton"):
+        return concatenate([s for s in sets if len(s) or s.skeleton == skeleton], path.stem)
+
+
+def _read_file(path: Path) -> KeypointSet:
+    data = json.loads(path.read_text("utf-8"))
+    frames = data["instance_info"] if isinstance(data, dict) else data
+    names = data.get("meta_info", {}).get("keypoint_id2name") if isinstance(data, dict) else None
+    still = bool(frames) and "instances" not in frames[0]
+    groups = [(-1, frames)] if still else [(int(f["frame_id"]), f["instances"]) for f in frames]
+    count = next((len(person["keypoints"]) for _, people in groups for person in people), 17)
+    skeleton = _skeleton(count, names)
+    rows = Rows(count)
+    for frame, people in groups:
+        name = f"{path.stem}.jpg" if still else f"{path.stem}/{frame:06d}.jpg"
+        image = rows.image(name, video="" if still else path.stem, frame=frame)
+        for person in people:
+            joints = np.array(person["keypoints"], np.float64).reshape(count, -1)[:, :2]
+            scores = np.array(person.get("keypoint_scores", np.ones(count)), np.float64)
+            box = np.array(person["bbox"], np.float64).reshape(-1) if "bbox" in person else None
+            score = float(np.array(person.get("bbox_score", 1.0)).reshape(-1)[0])
+            track = int(person.get("track_id", person.get("instance_id", -1)))
+            rows.person(image, np.column_stack([joints, scores]), box, score=score, track=track)
+    return rows.build(path.stem, skeleton)
+
+
+def _skeleton(count: int, names: dict[str, str] | None) -> Skeleton:
+    if names and len(names) == count:
+        return named_skeleton("mmpose", tuple(str(names[str(i)]) for i in range(count)))
+    return alphapose_skeleton(count)
+
+
+def write_mmpose(people: KeypointSet, path: Path) -> None:
+    """Write a set in the form of mmpose's demo scripts: a JSON file of one video, or a folder, one file a video.
+
+    A set of still pictures has one file a picture. Raises :class:`OutputError`, and :class:`UsageError` for a set that
+    mixes pictures and videos.
+    """
+    videos = people.video_names()
+    if videos and "" in people.videos:
+        raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
+    groups: dict[str, list[int]] = {}
+    for row, video in enumerate(people.videos):
+        groups.setdefault(video or str(Path(people.images[row]).with_suffix("")), []).append(row)
+    of_image: dict[int, list[int]] = {}
+    for i, image in enumerate(people.image.tolist()):
+        of_image.setdefault(image, []).append(i)
+    single = len(groups) == 1 and path.suffix == ".json"
+    names = {str(i): name for i, name in enumerate(people.skeleton.keypoints)}
+    for name, rows in groups.items():
+        file = path if single else path / f"{name}.json"
+        frames = [_frame(people, row, of_image.get(row, [])) for row in rows]
+        content: Any = {"meta_info": {"keypoint_id2name": names}, "instance_info": frames}
+        if not videos:
+            content = frames[0]["instances"]
+        with output_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(file) as unfinished:
+            unfinished.write_text(json.dumps(content, allow_nan=False), "utf-8")
+
+
+def _frame(people: KeypointSet, row: int, members: list[int]) -> dict[str, Any]:
+    return {"frame_id": int(people.frames[row]), "instances": [_instance(people, i) for i in members]}
+
+
+def _instance(people: KeypointSet, i: int) -> dict[str, Any]:
+    person: dict[str, Any] = {
+        "keypoints": np.round(people.xy[i].astype(float), 3).tolist(),
+        "keypoint_scores": np.round(people.score[i].astype(float), 4).tolist(),
+        "bbox": [np.round(people.boxes[i].astype(float), 3).tolist()],
+        "bbox_score": round(float(people.person_score[i]), 4),
+    }
+    return person | ({"track_id": int(people.track_id[i])} if people.track_id[i] >= 0 else {})

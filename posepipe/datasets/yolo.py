@@ -1,0 +1,168 @@
+"""Pose sets in the form of YOLO: ``data.yaml``, ``images/`` and ``labels/`` with a text file a picture, in and out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+import numpy as np
+
+from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.rows import Rows, label_errors
+from posepipe.datasets.skeletons import alphapose_skeleton
+from posepipe.errors import InputError, UsageError
+from posepipe.io.atomic import atomic_path, output_errors
+from posepipe.io.pictures import is_picture
+from posepipe.skeleton import COCO17, named_skeleton
+
+__all__ = ["description", "read_yolo", "write_yolo"]
+
+
+def description(path: Path) -> Path | None:
+    """The YAML file of a set: the file itself, or the one of a folder that tells the shape of keypoints."""
+    files = [path] if path.is_file() else sorted(path.glob("*.yaml")) + sorted(path.glob("*.yml"))
+    return next((f for f in files if f.suffix in (".yaml", ".yml") and "kpt_shape" in f.read_text("utf-8")), None)
+
+
+def read_yolo(path: Path, part: str = "") -> KeypointSet:
+    """Read a set, or one part of it (``train``, ``val``), with visibilities 0, 1 and 2 (2 where there are none).
+
+    Parameters
+    ----------
+    path
+        The folder, or its ``data.yaml``.
+    part
+        Part of the set, as ``data.yaml`` names it; all of ``images`` where empty.
+
+    Raises
+    ------
+    InputError
+        There is no such set, or a file of it cannot be read, or a labelled picture is missing (its size is needed).
+    """
+    yaml = description(Path(path))
+    if yaml is None:
+        raise InputError(f"{path} is no pose set of YOLO", expected="a data.yaml with kpt_shape", hint="Check the path")
+    with label_errors(yaml, "a description of a YOLO pose set", "kpt_shape: [17, 3]"):
+        text = yaml.read_text("utf-8")
+        joints, width = (int(v) for v in re.findall(r"^kpt_shape:\s*\[\s*(\d+)\s*,\s*(\d+)", text, re.MULTILINE)[0])
+        names = _keypoint_names(text)
+        skeleton = named_skeleton("yolo", names) if len(names) == joints else alphapose_skeleton(joints)
+    root = yaml.parent
+    folder = root / _entry(text, part) if part else root / "images"
+    pictures = sorted(p for p in folder.rglob("*") if is_picture(p))
+    if not pictures:
+        raise InputError(f"{folder} holds no pictures, whose sizes the labels of YOLO need", hint="Check data.yaml")
+    rows = Rows(joints)
+    for picture in pictures:
+        inner = picture.relative_to(root)
+        labels = root / Path("labels", *inner.parts[1:]).with_suffix(".txt")
+        with label_errors(labels, "a label file of YOLO", "class, box and keypoints, divided by the picture's size"):
+            _add(rows, picture, inner, labels, joints, width)
+    return rows.build(root.name, skeleton, root, visibilities=True)
+
+
+def _entry(text: str, part: str) -> str:
+    found = re.findall(rf"^{re.escape(part)}:\s*['\"]?([^'\"#\n]+)", text, re.MULTILINE)
+    if not found:
+        raise InputError(f"data.yaml names no part {part!r}")
+    return str(found[0]).strip()
+
+
+def _keypoint_names(text: str) -> tuple[str, ...]:
+    """``kpt_names`` of the first class, in either way of writing lists."""
+    block = re.search(r"^kpt_names:\s*\n\s+\d+:\s*(\[[^\]]*\]|(?:\n\s+- .*)+)", text, re.MULTILINE)
+    return tuple(re.findall(r"[A-Za-z_][\w -]*\w", block.group(1))) if block else ()
+
+
+def _add(rows: Rows, picture: Path, inner: Path, labels: Path, joints: int, width: int) -> None:
+    size = _size(picture)
+    image = rows.image(inner.as_posix(), size=size)
+    if not labels.is_file():
+        return  # YOLO has no file for a picture that shows nobody
+    scale = np.array(size, np.float64)
+    for line in labels.read_text("utf-8").splitlines():
+        values = np.array(line.split(), np.float64)
+        if not len(values):
+            continue
+        centre, span = values[1:3] * scale, values[3:5] * scale
+        points = values[5 : 5 + joints * width].reshape(joints, width)
+        seen = points[:, 2] if width == 3 else 2.0 * points.any(1)
+        if not np.isin(seen, (0, 1, 2)).all():
+            raise ValueError(f"visibility is 0, 1 or 2, got {seen.max()}")
+        rows.person(image, np.column_stack([points[:, :2] * scale, seen]), [*(centre - span / 2), *(centre + span / 2)])
+
+
+def _size(picture: Path) -> tuple[int, int]:
+    """Width and height, without decoding the picture."""
+    try:
+        with av.open(str(picture)) as container:
+            stream = container.streams.video[0]
+            return int(stream.width), int(stream.height)
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise InputError(f"cannot read {picture}: {error}", hint="Get the picture anew, or remove it") from error
+
+
+def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet] | None = None) -> None:
+    """Write a set, or its parts, with pictures linked (copied where the disk cannot link) where they are at hand.
+
+    Parameters
+    ----------
+    people
+        The whole set.
+    path
+        The folder.
+    parts
+        The parts by name (train, val, test); all is the part train where None.
+
+    Raises
+    ------
+    UsageError
+        The size of an image is not known.
+    OutputError
+        A file cannot be written.
+    """
+    if (people.sizes <= 0).any():
+        unknown = people.images[int(np.flatnonzero((people.sizes <= 0).any(1))[0])]
+        raise UsageError(f"YOLO divides by the size of the picture, which is not known for {unknown}", hint="Use COCO")
+    sets = parts or {"train": people}
+    for part, members in sets.items():
+        _write_part(members, path, part)
+    skeleton = people.skeleton
+    lines = ["path: .", *(f"{part}: images/{part}" for part in sets)]
+    lines += ["names:", "  0: person", f"kpt_shape: [{len(skeleton)}, 3]", f"flip_idx: {skeleton.mirror.tolist()}"]
+    lines += ["kpt_names:", f"  0: [{', '.join(skeleton.keypoints)}]"] if skeleton != COCO17 else []
+    with atomic_path(path / "data.yaml") as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _write_part(people: KeypointSet, path: Path, part: str) -> None:
+    lines: dict[int, list[str]] = {i: [] for i in range(len(people.images))}
+    for i in np.flatnonzero(~people.iscrowd).tolist():
+        size = people.sizes[people.image[i]].astype(float)
+        box = people.boxes[i].astype(float).reshape(2, 2) / size
+        joints = np.column_stack([people.xy[i] / size, people.visibility[i]])
+        values = [*box.mean(0), *(box[1] - box[0]), *joints.ravel()]
+        lines[int(people.image[i])].append("0 " + " ".join(f"{v:.6f}".rstrip("0").rstrip(".") for v in values))
+    for row, name in enumerate(people.images):
+        picture = path / "images" / part / name
+        labels = (path / "labels" / part / name).with_suffix(".txt")
+        with output_errors(labels):
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text("".join(line + "\n" for line in lines[row]), "utf-8")
+        source = people.path(row)
+        if source is not None and source.is_file():
+            _link(source, picture)
+
+
+def _link(source: Path, target: Path) -> None:
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError:  # another disk, or a system without links
+            shutil.copyfile(source, target)

@@ -1,0 +1,83 @@
+"""The second pass over the records of a finished run, into records of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from posepipe.errors import OutputError, UsageError
+from posepipe.io.atomic import atomic_path, output_errors
+from posepipe.io.exports import write_coco, write_csv, write_mot
+from posepipe.io.records import Records, RecordWriter, read_records
+from posepipe.io.streams import write_streams
+from posepipe.tracking.refine import refine
+from posepipe.types import FrameResult
+
+__all__ = ["REFINED", "refine_folder", "write_refined"]
+
+#: What the records of a second pass are called.
+REFINED = "refined.jsonl"
+_VERSION = 1
+
+Watch = Callable[[Iterable[FrameResult]], Iterator[FrameResult]]
+
+
+def write_refined(records: Records, out: Path, watch: Watch = iter) -> Records:
+    """Refine records into the file ``out``, which appears whole or not at all.
+
+    Parameters
+    ----------
+    records
+        Those of a run; if they are refined already, what the tracker itself said is refined again.
+    out
+        The file to write.
+    watch
+        Is given the frames and gives them on; it may raise to stop the work.
+
+    Raises
+    ------
+    InputError
+        The records are damaged.
+    OutputError
+        ``out`` cannot be written.
+    """
+    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version")}
+    closing = records.summary or {}
+    with atomic_path(out) as unfinished, RecordWriter(unfinished, {**header, "refined": _VERSION}) as writer:
+        for result in watch(refine(records, records.skeleton)):
+            writer.write(result)
+        writer.close(str(closing.get("status", "truncated")), closing.get("reason"))
+    return read_records(out)
+
+
+def refine_folder(records_path: Path, out: Path, *, overwrite: bool = False) -> Records:
+    """Refine the records of a run into the folder ``out``, with the exports that are made from them.
+
+    Raises
+    ------
+    UsageError
+        The run broke off: there is no second pass before the end of the first.
+    InputError
+        ``records_path`` is not a records file.
+    OutputError
+        ``out`` holds results already, or cannot be written.
+    """
+    records = read_records(records_path)
+    if records.summary is None:
+        raise UsageError(f"{records_path} has no end: its run broke off", hint="Finish it first, with run --resume")
+    names = (REFINED, "poses.csv", "tracks.txt", "streams.npz", "coco_results.json")
+    held = [name for name in names if (out / name).exists()]
+    if held and not overwrite:
+        raise OutputError(
+            f"{out} already holds results ({held[0]})", hint="--overwrite replaces them, -o names another folder"
+        )
+    if records_path.resolve() == (out / REFINED).resolve():
+        raise OutputError(f"{records_path} is the input and would be replaced", hint="Name another folder with -o")
+    with output_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    refined = write_refined(records, out / REFINED)
+    write_csv(out / "poses.csv", refined, refined.skeleton)
+    write_mot(out / "tracks.txt", refined)
+    write_streams(out / "streams.npz", refined, refined.skeleton)
+    write_coco(out / "coco_results.json", refined)
+    return refined

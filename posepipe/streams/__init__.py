@@ -1,0 +1,1 @@
+"""What is made of a pose stream: smoother, at a fixed rate, as angles, speeds and postures. Numpy alone."""

@@ -1,0 +1,154 @@
+"""From a recipe file and overrides to a training: the one place that knows the kinds of recipes.
+
+A recipe is TOML: ``kind`` and the settings of that kind (`posepipe.training.recipe`). It may have ``[[phases]]``:
+tables of settings that replace the common ones, trained one after another in ``phase1``, ``phase2`` ... of the run
+folder, each from the best weights of the one before.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from posepipe.config import read_toml
+from posepipe.errors import ConfigError, UsageError
+from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
+from posepipe.training.table import build, parse_text, settings_of
+
+__all__ = ["KINDS", "Plan", "find_recipe", "make_plan", "shipped_recipes", "train"]
+
+#: kinds of recipes
+KINDS: dict[str, type[PoseRecipe] | type[DetectorRecipe]] = {"pose": PoseRecipe, "detector": DetectorRecipe}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training as it will be run: its kind, and one recipe a phase."""
+
+    kind: str
+    phases: tuple[PoseRecipe | DetectorRecipe, ...]
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The recipes in the package: name to the first line of its comment."""
+    folder = resources.files("posepipe.training") / "recipes"
+    found = {
+        Path(entry.name).stem: entry.read_text("utf-8").partition("\n")[0].lstrip("# ")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    }
+    return dict(sorted(found.items()))
+
+
+def find_recipe(name: str) -> dict[str, Any]:
+    """The table of a recipe file, or of the shipped recipe of that name; raises `UsageError` or `ConfigError`."""
+    if name.endswith(".toml") or "/" in name:
+        return read_toml(name)
+    shipped = shipped_recipes()
+    if name not in shipped:
+        near = difflib.get_close_matches(name, shipped, 3) or list(shipped)
+        raise UsageError(f"there is no recipe {name!r}", expected=f"a .toml file, or one of {', '.join(near)}")
+    with resources.as_file(resources.files("posepipe.training") / "recipes" / f"{name}.toml") as path:
+        return read_toml(path)
+
+
+def make_plan(table: Mapping[str, Any], overrides: Mapping[str, str]) -> Plan:
+    """Check a recipe and put overrides on it; nothing is read but the table.
+
+    Parameters
+    ----------
+    table
+        Of a recipe file.
+    overrides
+        Dotted name of a setting to the text of its value; they go before the settings of every phase.
+
+    Raises
+    ------
+    ConfigError
+        The kind or a setting is unknown, of the wrong type or out of range.
+    """
+    common = copy.deepcopy(dict(table))
+    kind, phases = common.pop("kind", None), common.pop("phases", [{}])
+    if kind not in KINDS:
+        raise ConfigError("unknown kind of recipe", got=repr(kind), expected=" or ".join(KINDS))
+    if not isinstance(phases, list) or not phases or not all(isinstance(phase, dict) for phase in phases):
+        raise ConfigError("setting 'phases' has the wrong type", expected="tables ([[phases]])")
+    recipes = []
+    for phase in phases:
+        merged = _merged(common, phase)
+        for name, text in overrides.items():
+            _put(merged, KINDS[kind], name, text)
+        recipes.append(build(KINDS[kind], merged))
+    return Plan(kind, tuple(recipes))
+
+
+def _merged(common: Mapping[str, Any], phase: Mapping[str, Any]) -> dict[str, Any]:
+    """`phase` over `common`, table by table."""
+    merged = copy.deepcopy(dict(common))
+    for key, value in phase.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _put(table: dict[str, Any], recipe: type[Any], name: str, text: str) -> None:
+    """Set a dotted setting from text; raises `ConfigError`."""
+    known = {s.name: s for s in settings_of(recipe) if not s.listed}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"Near: {', '.join(near)}" if near else None
+        raise ConfigError(f"recipes of this kind have no setting {name!r}", hint=hint)
+    *sections, last = name.split(".")
+    for part in sections:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"setting {part!r} has the wrong type", expected="a table")
+    table[last] = parse_text(name, text, known[name].hint)
+
+
+def train(plan: Plan, folder: Path, *, resume: bool = True, allow_leaks: bool = False) -> Path:
+    """Run a plan and return the best checkpoint of its last phase.
+
+    Raises
+    ------
+    PosepipeError
+        Data, weights or settings are wrong.
+    """
+    best = folder
+    for number, recipe in enumerate(plan.phases, start=1):
+        below = folder / f"phase{number}" if len(plan.phases) > 1 else folder
+        if number > 1:
+            recipe = dataclasses.replace(recipe, start=str(best))
+        if isinstance(recipe, PoseRecipe):
+            from posepipe.training.pose import train_pose
+
+            best = train_pose(recipe, below, resume=resume, allow_leaks=allow_leaks)
+            if number == len(plan.phases) and recipe.export.name:
+                _export(best, folder, recipe.export)
+        else:
+            from posepipe.training.detector import train_detector
+
+            best = train_detector(recipe, below, resume=resume)
+    return best
+
+
+def _export(best: Path, folder: Path, export: ExportRecipe) -> None:
+    """Write the best weights as safetensors and ONNX."""
+    from posepipe.models.pose_checkpoints import load_pose_checkpoint
+    from posepipe.training.export import export_pose, write_safetensors
+
+    if any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "NODE_RANK")):
+        return  # of several processes the first one writes
+    weights = folder / f"{export.name}.safetensors"
+    _, card = load_pose_checkpoint(best)
+    write_safetensors(best, weights, card)
+    about = dataclasses.asdict(export)
+    export_pose(weights, weights.with_suffix(".onnx"), **about)
+    print(f"written: {weights} and {weights.with_suffix('.onnx').name}", flush=True)

@@ -1,0 +1,71 @@
+"""Optimisers and learning-rate schedules of the engine."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
+
+from posepipe.training.recipe import EngineRecipe
+
+__all__ = ["make_optimizer", "make_schedules", "rate_share"]
+
+
+def make_optimizer(recipe: EngineRecipe, groups: list[dict[str, Any]]) -> Optimizer:
+    """The recipe's optimiser on groups of parameters, each with its own ``weight_decay`` and perhaps ``lr``."""
+    match recipe.optimizer:
+        case "sgd":
+            return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        case "adam":
+            return Adam(groups, lr=recipe.learning_rate)
+        case _:
+            return AdamW(groups, lr=recipe.learning_rate)
+
+
+def rate_share(recipe: EngineRecipe, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate over its highest value, as a function of the step: warm-up, then cosine, steps or constant.
+
+    Parameters
+    ----------
+    recipe
+        `schedule`, `warmup_steps`, `final_share`, `milestones`, `gamma`.
+    total_steps, steps_per_epoch
+        Optimiser steps of the whole training and of an epoch.
+    """
+    milestones = [epoch * steps_per_epoch for epoch in sorted(recipe.milestones)]
+
+    def share(step: int) -> float:
+        if step < recipe.warmup_steps:
+            return (step + 1) / recipe.warmup_steps
+        if recipe.schedule == "cosine":
+            part = (step - recipe.warmup_steps) / max(1, total_steps - recipe.warmup_steps)
+            cosine = (1 + math.cos(math.pi * min(1.0, part))) / 2
+            return recipe.final_share + (1 - recipe.final_share) * cosine
+        if recipe.schedule == "step":
+            return float(recipe.gamma ** bisect_right(milestones, step))
+        return 1.0
+
+    return share
+
+
+def make_schedules(
+    recipe: EngineRecipe, optimizer: Optimizer, total_steps: int, steps_per_epoch: int
+) -> list[dict[str, Any]]:
+    """The recipe's schedules in Lightning's form."""
+    if recipe.schedule != "plateau":
+        schedule = LambdaLR(optimizer, rate_share(recipe, total_steps, steps_per_epoch))
+        return [{"scheduler": schedule, "interval": "step"}]
+    # Both of these multiply the rate that they find, so the warm-up and the falls do not undo one another.
+    falls = ReduceLROnPlateau(optimizer, mode="max", factor=recipe.gamma, patience=recipe.plateau_patience)
+    found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": recipe.monitor}]
+    if recipe.warmup_steps > 1:
+        rise: torch.optim.lr_scheduler.LRScheduler = LinearLR(
+            optimizer, 1 / recipe.warmup_steps, total_iters=recipe.warmup_steps - 1
+        )
+        found.append({"scheduler": rise, "interval": "step"})
+    return found

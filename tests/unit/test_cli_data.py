@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from label_sets import alphapose_row, noise_picture, person, video_set, write_json, write_pictures
+
+from posepipe import cli
+from posepipe.datasets.coco import read_coco, write_coco
+from posepipe.datasets.splits import read_split
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def sail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six videos in the SAIL-color layout: AlphaPose results and frames."""
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "sail"
+    for v in range(6):
+        rows = [alphapose_row(f"{f}.jpg", person(20 + f, v, third=0.35 + 0.1 * v)) for f in range(3)]
+        write_json(root / "labels" / f"s{v % 3}_v{v}.json", rows)
+        for f in range(3):
+            path = root / "frames" / f"s{v % 3}_v{v}" / f"{f}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), noise_picture(3 * v + f))
+    return root
+
+
+def run(*words: object) -> int:
+    return cli.main(["data", *map(str, words)])
+
+
+def test_check_tells_soundness_by_its_exit_code(sail: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run("check", sail, "--json", tmp_path / "report.json") == 0
+    assert capsys.readouterr().out.endswith("\nsound\n")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["format"], report["sound"], report["figures"]["people"]) == ("posepipe-check/1", True, 18)
+    (sail / "frames" / "s0_v0" / "0.jpg").write_bytes(b"no picture")
+    assert run("check", sail) == 4
+    assert "unreadable-image: 1 of 18" in capsys.readouterr().out
+
+
+def test_confidences_in_a_coco_file_are_the_classic_mistake(tmp_path: Path, capsys: Capture) -> None:
+    people = video_set(1, 3)
+    write_coco(people, tmp_path / "a.json")
+    data = json.loads((tmp_path / "a.json").read_text())
+    for row in data["annotations"]:
+        row["keypoints"][2::3] = [0.8] * 17
+    write_json(tmp_path / "a.json", data)
+    assert run("check", tmp_path / "a.json") == 4
+    assert "confidence-as-visibility: 3 of 3" in capsys.readouterr().out
+
+
+def test_convert_drops_joints_below_their_threshold_and_says_so(sail: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out.json"
+    options = ["--threshold", 0.4, "--joint-threshold", "left_ankle=0.6", "--report", tmp_path / "report.json"]
+    assert run("convert", "--from", "alphapose", "--to", "coco", sail, out, *options) == 0
+    assert "share of labelled joints that a threshold drops" in capsys.readouterr().out
+    people = read_coco(out, sail / "frames")
+    assert (people.visibility[:, 0] > 0).sum() == 15
+    assert (people.visibility[:, 15] > 0).sum() == 9
+    assert json.loads((tmp_path / "report.json").read_text())["applied_people_lost"] == 3
+    assert run("convert", "--to", "coco", sail, out) == 6
+    assert "already exists" in capsys.readouterr().err
+    assert run("convert", "--to", "coco", sail, out, "--overwrite", "--quiet", "--joint-threshold", "tail=0.5") == 2
+    assert run("check", out, "--images", sail / "frames") == 0
+
+
+@pytest.mark.parametrize("form", ["coco", "alphapose", "openpose", "mmpose", "dlc", "yolo"])
+def test_every_format_can_be_written_and_read(form: str, tmp_path: Path) -> None:
+    people = video_set(1, 2, root=tmp_path / "frames")
+    write_pictures(people, tmp_path / "frames")
+    write_coco(people, tmp_path / "a.json")
+    out = tmp_path / ("b.csv" if form == "dlc" else "b.json" if form in ("coco", "mmpose") else "b")
+    assert run("convert", "--to", form, tmp_path / "a.json", out, "--images", tmp_path / "frames") == 0
+    assert run("convert", "--from", form, "--to", "coco", out, tmp_path / "c.json") == 0
+    again = read_coco(tmp_path / "c.json")
+    assert len(again) == 2
+    assert abs(again.xy - people.xy).max() < 0.01
+
+
+def test_split_writes_checks_and_refuses(sail: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "split.json"
+    options = ["--by", "subject", "--subject-pattern", r"(s\d)_", "--val", 0.3, "--seed", 5]
+    assert run("split", sail, "-o", file, *options) == 0
+    assert "0 leaks" in capsys.readouterr().out
+    assert len(read_split(file).parts["val"]) == 2
+    assert run("split", sail, "--check", file) == 0
+    train, val = (read_split(file).parts[part][0] for part in ("train", "val"))
+    (sail / "frames" / val / "1.jpg").write_bytes((sail / "frames" / train / "2.jpg").read_bytes())
+    capsys.readouterr()
+    assert run("split", sail, "--check", file) == 4
+    assert f"leak: near-duplicate frames {train}/2.jpg = {val}/1.jpg" in capsys.readouterr().out
+    assert run("split", sail, "--check", file, "--no-frames") == 0
+    assert run("split", sail, "-o", file) == 6
+    assert run("split", sail) == 2
+
+
+def test_split_parts_become_parts_of_a_yolo_set(sail: Path, tmp_path: Path) -> None:
+    coco = tmp_path / "a.json"
+    write_coco(video_set(4, 1), coco)
+    assert run("split", coco, "-o", tmp_path / "s.json", "--val", 0.25) == 0
+    assert run("convert", "--to", "yolo", coco, tmp_path / "yolo", "--split", tmp_path / "s.json") == 0
+    assert len(list((tmp_path / "yolo" / "labels" / "val").rglob("*.txt"))) == 1
+    assert "val: images/val" in (tmp_path / "yolo" / "data.yaml").read_text()
+    assert run("convert", "--to", "coco", coco, tmp_path / "b.json", "--split", tmp_path / "s.json") == 2
+
+
+def test_frames_of_videos_for_training(tmp_path: Path, capsys: Capture) -> None:
+    write_json(tmp_path / "labels" / "a.json", [alphapose_row(f"{f}.jpg", person(third=0.9)) for f in (0, 1, 2, 9)])
+    (tmp_path / "videos").mkdir()
+    out = cv2.VideoWriter(str(tmp_path / "videos" / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
+    for seed in range(4):
+        out.write(noise_picture(seed))
+    out.release()
+    assert run("frames", tmp_path, "-o", tmp_path / "set") == 0
+    assert "1 labelled frames lie beyond the end" in capsys.readouterr().out
+    people = read_coco(tmp_path / "set" / "labels.json", tmp_path / "set")
+    assert (people.images, people.videos) == (tuple(f"a/{f:06d}.jpg" for f in range(3)), ("a",) * 3)
+    assert run("check", tmp_path / "set" / "labels.json") == 0
+
+
+def test_what_is_not_there_is_an_input_error(tmp_path: Path, capsys: Capture) -> None:
+    assert run("check", tmp_path / "none") == 3
+    assert run("stats", tmp_path) == 3
+    assert "posepipe: error:" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from label_sets import alphapose_row, person, same, video_set, write_json, write_pictures
+
+from posepipe.datasets.coco import write_coco
+from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
+from posepipe.datasets.formats import Form, pictures_beside, read_set, recognise, write_set
+from posepipe.datasets.mmpose import read_mmpose
+from posepipe.datasets.openpose import read_openpose
+from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
+from posepipe.datasets.yolo import read_yolo
+from posepipe.errors import InputError, UsageError
+from posepipe.skeleton import COCO17, named_skeleton
+
+
+def test_skeletons_of_other_tools() -> None:
+    # OpenPose's documented orders (output.md): BODY_25 and COCO.
+    assert (BODY25.index("neck"), BODY25.index("mid_hip"), BODY25.index("right_ankle")) == (1, 8, 11)
+    assert (BODY25.index("left_ankle"), BODY25.index("left_big_toe"), BODY25.index("right_heel")) == (14, 19, 24)
+    assert (COCO18.index("right_wrist"), COCO18.index("left_hip"), COCO18.index("left_ear")) == (4, 11, 17)
+    # Halpe: 17 of COCO, head, neck, hip, big toes, small toes, heels, left before right.
+    assert (len(HALPE26), HALPE26.index("head"), HALPE26.index("left_heel")) == (26, 17, 24)
+    assert alphapose_skeleton(136).keypoints[:26] == HALPE26.keypoints
+    assert alphapose_skeleton(133).keypoints[:17] == COCO17.keypoints
+    assert BODY25.mirror[BODY25.index("left_heel")] == BODY25.index("right_heel")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *(("LShoulder", "left_shoulder"), ("shoulder_l", "left_shoulder"), ("Left Shoulder", "left_shoulder")),
+        *(("rightAnkle", "right_ankle"), ("R_Knee", "right_knee"), ("rknee", "right_knee"), ("Nose", "nose")),
+        *(("left_ear", "left_ear"), ("lip", "lip"), ("RSmallToe", "right_small_toe"), ("MidHip", "mid_hip")),
+    ],
+)
+def test_joint_names_in_many_spellings(name: str, expected: str) -> None:
+    assert canonical(name) == expected
+
+
+def test_mapping_says_what_is_lost_and_what_is_never_there() -> None:
+    names = ("RightShoulder", "tail", "LeftShoulder")
+    people = replace(
+        video_set(1, 1),
+        skeleton=named_skeleton("mine", names),
+        **{field: getattr(video_set(1, 1), field)[:, 4:7] for field in ("xy", "visibility", "score")},
+    )
+    mapped, lost, never = map_skeleton(people)
+    assert (lost, len(never), "nose" in never) == (("tail",), 15, True)
+    np.testing.assert_array_equal(mapped.xy[0, [6, 5]], people.xy[0, [0, 2]])
+    assert mapped.visibility.sum() == 4
+    with pytest.raises(InputError, match="no joint"):
+        map_skeleton(people, named_skeleton("other", ("wing",)))
+
+
+def test_openpose_frames_with_and_without_people(tmp_path: Path) -> None:
+    joints = np.zeros((25, 3))
+    joints[0], joints[2] = (10, 20, 0.9), (30, 60, 0.5)
+    content = {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": joints.ravel().tolist()}]}
+    write_json(tmp_path / "walk_000000000003_keypoints.json", content)
+    write_json(tmp_path / "walk_000000000004_keypoints.json", {"version": 1.3, "people": []})
+    people = read_openpose(tmp_path)
+    assert people.images == ("walk/000003.jpg", "walk/000004.jpg")
+    assert (people.videos, people.frames.tolist(), len(people)) == (("walk", "walk"), [3, 4], 1)
+    assert people.skeleton.name == "body25"
+    assert np.flatnonzero(people.visibility[0]).tolist() == [0, 2]
+    np.testing.assert_allclose(people.boxes[0], [7.375, 14.875, 33.625, 66.125])
+    coco = map_skeleton(people)[0]
+    assert coco.xy[0, COCO17.index("right_shoulder")].tolist() == [30, 60]
+
+
+def test_predictions_of_mmpose(tmp_path: Path) -> None:
+    points = person()[:, :2].tolist()
+    one = {"keypoints": points, "keypoint_scores": [0.5] * 17, "bbox": [[1, 2, 3, 4]], "bbox_score": 0.75}
+    video = write_json(tmp_path / "v.json", [{"frame_id": 0, "instances": [one]}, {"frame_id": 1, "instances": []}])
+    people = read_mmpose(video)
+    assert (people.images, len(people)) == (("v/000000.jpg", "v/000001.jpg"), 1)
+    assert (people.boxes.tolist(), people.person_score.tolist()) == ([[1, 2, 3, 4]], [0.75])
+    still = read_mmpose(write_json(tmp_path / "s.json", [one]))
+    assert (still.images, still.videos, still.frames.tolist()) == (("s.jpg",), ("",), [-1])
+    names = {str(i): name for i, name in enumerate(COCO17.keypoints[::-1])}
+    content = {"meta_info": {"keypoint_id2name": names}, "instance_info": [{"frame_id": 1, "instances": [one]}]}
+    turned = read_mmpose(write_json(tmp_path / "d.json", content))
+    assert turned.skeleton.keypoints == COCO17.keypoints[::-1]
+    np.testing.assert_allclose(map_skeleton(turned)[0].xy[0, 0], points[16])
+
+
+DLC_ANALYSED = """scorer,net,net,net,net,net,net
+bodyparts,leftShoulder,leftShoulder,leftShoulder,tail,tail,tail
+coords,x,y,likelihood,x,y,likelihood
+0,1.5,2.5,0.9,3,4,0.25
+1,,,,5,6,0.5
+2,,,,,,
+"""
+DLC_LABELLED = """scorer,,,me,me,me,me
+individuals,,,a,a,b,b
+bodyparts,,,nose,nose,nose,nose
+coords,,,x,y,x,y
+labeled-data,clip,img0042.png,1,2,,
+labeled-data,clip,img0043.png,3,4,5,6
+"""
+
+
+def test_tables_of_deeplabcut(tmp_path: Path) -> None:
+    (tmp_path / "videoDLC.csv").write_text(DLC_ANALYSED)
+    people = read_deeplabcut(tmp_path / "videoDLC.csv")
+    assert people.skeleton.keypoints == ("leftShoulder", "tail")
+    assert people.frames.tolist() == [0, 1, 2]
+    assert people.visibility.tolist() == [[2, 2], [0, 2]]
+    assert people.score.tolist() == [[pytest.approx(0.9), 0.25], [0, 0.5]]
+    (tmp_path / "CollectedData_me.csv").write_text(DLC_LABELLED)
+    labelled = read_deeplabcut(tmp_path / "CollectedData_me.csv")
+    assert labelled.images == ("clip/img0042.png", "clip/img0043.png")
+    assert (labelled.frames.tolist(), labelled.track_id.tolist()) == ([42, 43], [0, 0, 1])
+    assert labelled.xy.tolist() == [[[1, 2]], [[3, 4]], [[5, 6]]]
+    assert (labelled.score == 1).all()
+
+
+def test_people_of_a_table_keep_their_ids(tmp_path: Path) -> None:
+    people = video_set(1, 3)
+    twice = replace(people.select([0, 0, 1, 1]), track_id=[4, 9, 9, 4], boxes=people.boxes[[0, 0, 1, 1]])
+    write_deeplabcut(twice, tmp_path / "clip00.csv")
+    again = read_deeplabcut(tmp_path / "clip00.csv")
+    assert again.track_id.tolist() == [0, 1, 0, 1]
+    with pytest.raises(UsageError, match="one video"):
+        write_deeplabcut(video_set(2, 1), tmp_path / "two.csv")
+
+
+YOLO = "path: .\ntrain: images\nnames:\n  0: person\nkpt_shape: [17, {width}]\n"
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_pose_set_of_yolo(width: int, tmp_path: Path) -> None:
+    people = video_set(1, 2)
+    write_pictures(people, tmp_path / "images")
+    (tmp_path / "data.yaml").write_text(YOLO.format(width=width))
+    values = person(20, 10)[:, :width] / np.array([320, 240, 1])[:width]
+    line = "0 0.25 0.5 0.5 1 " + " ".join(str(float(v)) for v in values.ravel())
+    labels = tmp_path / "labels" / "clip00" / "000001.txt"
+    labels.parent.mkdir(parents=True)
+    labels.write_text(line + "\n")
+    found = read_yolo(tmp_path)
+    assert (found.images, found.root) == (("images/clip00/000000.jpg", "images/clip00/000001.jpg"), tmp_path)
+    assert (found.image.tolist(), found.boxes.tolist()) == ([1], [[0, 0, 160, 240]])
+    np.testing.assert_allclose(found.xy[0], person(20, 10)[:, :2], atol=1e-3)
+    assert found.visibility.tolist() == [[2] * 17]
+    labels.write_text(line.replace(" 2.0", " 0.7") if width == 3 else "0 1 2")
+    with pytest.raises(InputError, match="000001"):
+        read_yolo(tmp_path)
+
+
+def test_yolo_sets_link_their_pictures(tmp_path: Path) -> None:
+    people = video_set(1, 2, root=tmp_path / "frames")
+    write_pictures(people, tmp_path / "frames")
+    write_set(people, tmp_path / "set", Form.YOLO)
+    again = read_set(tmp_path / "set")
+    assert again.images == tuple(f"images/train/{name}" for name in people.images)
+    np.testing.assert_allclose(again.xy, people.xy, atol=1e-3)
+    np.testing.assert_allclose(again.boxes, people.boxes, atol=1e-3)
+    with pytest.raises(UsageError, match="size"):
+        write_set(replace(people, sizes=people.sizes * 0), tmp_path / "other", Form.YOLO)
+
+
+def test_every_format_is_recognised(tmp_path: Path) -> None:
+    people = video_set(1, 2, root=tmp_path / "frames")
+    write_pictures(people, tmp_path / "frames")
+    out = {
+        Form.COCO: tmp_path / "a.json",
+        Form.ALPHAPOSE: tmp_path / "alpha",
+        Form.OPENPOSE: tmp_path / "open",
+        Form.MMPOSE: tmp_path / "mm" / "clip00.json",
+        Form.DLC: tmp_path / "clip00.csv",
+        Form.YOLO: tmp_path / "yolo",
+    }
+    for form, path in out.items():
+        write_set(people, path, form)
+        assert recognise(path) == (form, path)
+        assert len(read_set(path)) == 2
+    assert recognise(tmp_path / "mm")[0] is Form.MMPOSE
+    assert read_set(out[Form.COCO], tmp_path / "frames").root == tmp_path / "frames"
+
+
+def test_a_folder_of_coco(tmp_path: Path) -> None:
+    people = video_set(1, 1)
+    write_pictures(people, tmp_path / "val2017")
+    (tmp_path / "annotations").mkdir()
+    file = tmp_path / "annotations" / "person_keypoints_val2017.json"
+    write_coco(people, file)
+    assert pictures_beside(file) == tmp_path / "val2017"
+    assert read_set(tmp_path).root == tmp_path / "val2017"
+    write_coco(people, tmp_path / "annotations" / "person_keypoints_train2017.json")
+    with pytest.raises(InputError, match="Name one"):
+        read_set(tmp_path)
+
+
+def test_what_holds_no_labels_is_refused(tmp_path: Path) -> None:
+    for name, text in {"a.json": '{"some": 1}', "b.json": "", "c.csv": "x,y\n1,2\n", "d.json": "\x00"}.items():
+        (tmp_path / "x").mkdir(exist_ok=True)
+        (tmp_path / "x" / name).write_text(text)
+        with pytest.raises(InputError, match=name[:1]):
+            read_set(tmp_path / "x" / name)
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(InputError):
+            read_set(path)
+
+
+def test_alphapose_results_are_read_by_path_alone(tmp_path: Path) -> None:
+    write_json(tmp_path / "labels" / "a.json", [alphapose_row("0.jpg", person(third=0.5))])
+    people = read_set(tmp_path)
+    assert (people.images, people.score.max()) == (("a/000000.jpg",), 0.5)
+    same(read_set(tmp_path / "labels"), people)
