@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -278,7 +279,7 @@ def main() -> None:
         [
             "# Trackers",
             "Made by `python eval/track.py`: public detections without poses or pictures, so motion and association "
-            f"alone decide. {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}. fps is "
+            f"alone decide. {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, {date.today()}. fps is "
             "that of the tracker alone, by CPU time.",
             _CHOICES,
             sort_table(mot15),
