@@ -5,9 +5,11 @@ OUT ?= demo-out
 
 BASE := .venv-demo
 FULL := .venv-test
+DATA := $(or $(POSEPIPE_DATA),../shared/data)
+STANDIN ?= runs/standin
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint accuracy track speed reliability damaged clean
+.PHONY: demo test lint accuracy track streams cross-eval audit speed reliability clean
 
 demo: $(BASE)/.ready  ## people, poses and tracks drawn on a video, on the base install alone
 	$(BASE)/bin/python examples/demo.py --out $(OUT) $(if $(VIDEO),--video "$(VIDEO)")
@@ -27,6 +29,23 @@ accuracy: $(FULL)/.ready  ## the shipped models beside the baselines, on the hel
 
 track: $(FULL)/.ready  ## the trackers on MOT15 and MOT17
 	$(FULL)/bin/python eval/track.py
+
+streams: $(FULL)/.ready  ## smoothing, sitting and standing, detecting less
+	$(FULL)/bin/python eval/streams.py smoothing
+	$(FULL)/bin/python eval/streams.py states --limit-frames 160
+	$(FULL)/bin/python eval/streams.py transitions
+	$(FULL)/bin/python eval/streams.py detector --limit-frames 48
+
+$(STANDIN)/splits/trial.json: $(FULL)/.ready
+	$(FULL)/bin/python datasets/prepare_upfall_standin.py $(STANDIN)
+
+cross-eval: $(STANDIN)/splits/trial.json  ## the shipped network and its teacher on every set
+	$(FULL)/bin/python eval/cross_eval.py --models sppe_small=small PP-TinyPose=$(DATA)/baselines/tinypose_256x192.xml \
+	  --sets coco-mini=$(DATA)/coco-mini/annotations/person_keypoints_test.json lspet=$(DATA)/lspet/person_keypoints_test.json \
+	  stand-in=$(STANDIN):$(STANDIN)/splits/trial.json:test --seen-only lspet --boxes gt detected --by state -o $(STANDIN)/cross
+
+audit: $(STANDIN)/splits/trial.json  ## 39 bad videos among 404: how many does the audit put first
+	$(FULL)/bin/python eval/audit.py $(STANDIN) --second small --videos 'Activity([6-9]|10)_'
 
 speed: $(FULL)/.ready  ## milliseconds a frame, stage by stage
 	$(FULL)/bin/python eval/speed.py
