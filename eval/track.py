@@ -279,8 +279,8 @@ def main() -> None:
         [
             "# Trackers",
             "Made by `python eval/track.py`: public detections without poses or pictures, so motion and association "
-            f"alone decide. {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, {date.today()}. fps is "
-            "that of the tracker alone, by CPU time.",
+            f"alone decide. {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, "
+            f"{date.today()}. fps is that of the tracker alone, by CPU time.",
             _CHOICES,
             sort_table(mot15),
             tracker_table("## MOT15, 11 training sequences", mot15, _BOTH),

@@ -1,8 +1,9 @@
 """Fit the likelihood of links between tracklets: ``python eval/track_links.py`` prints the weights.
 
 What is known to belong together comes from the ground truth of MOT17-04, -11 and -13, broken where people are hidden,
-and from the trackers' own pieces on five sequences of MOT15. None of these is among the sequences on which the second
-pass is measured; MOT17-02, -05, -09 and -10 are left out because they show what sequences of MOT15 show.
+and from the trackers' own pieces on five sequences of MOT15. None of these is among the sequences that are held out;
+MOT17-05, -09 and -10 are left out because they look like ETH-Pedcross2, ADL-Rundle-6 and ADL-Rundle-8 of MOT15 over
+again (as many frames; the first boxes of -05 and -10 are the same to a pixel).
 """
 
 from __future__ import annotations

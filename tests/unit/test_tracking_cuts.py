@@ -21,7 +21,7 @@ Image = NDArray[np.uint8]
 
 VIDEOS = data_root() / "video"
 needs_videos = pytest.mark.skipif(not VIDEOS.is_dir(), reason="no clips; point POSEPIPE_DATA at the data")
-# Of the two clips of Pose2Sim one shows the place of the other.
+# Those of which no two resemble one another: cuts between clips that do are not always found (docs/formats.md).
 CLIPS = [
     "felixchenfy_exercise.avi",
     "intel_one_by_one.mp4",
