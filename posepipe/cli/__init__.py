@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from posepipe import __version__
-from posepipe.cli import data, doctor, models, refine, run, streams, train
+from posepipe.cli import data, doctor, heatmaps, models, refine, run, streams, train
 from posepipe.cli import eval as evaluation
 from posepipe.cli.parser import Parser, fail
 from posepipe.errors import PosepipeError
 
 __all__ = ["main"]
 
-GROUPS = (run, refine, streams, train, data, evaluation, models, doctor)
+GROUPS = (run, refine, streams, heatmaps, train, data, evaluation, models, doctor)
 
 
 def command_line() -> Parser:

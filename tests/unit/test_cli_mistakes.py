@@ -80,7 +80,7 @@ MISTAKES = {
     "negative detector stride": (
         "run {desk}/clip.mp4 -o {out} --detector-stride -3",
         2,
-        ["--detector-stride", "from 1"],
+        ["--detector-stride", "from 0"],
     ),
     "score in percent": ("run {desk}/clip.mp4 -o {out} --detector-score 40", 2, ["--detector-score", "0.0 to 1.0"]),
     "score that is no number": ("run {desk}/clip.mp4 -o {out} --track-iou nan", 2, ["--track-iou", "0.0 to 1.0"]),
