@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.volumes.clips import HeatmapClips
+from posepipe.volumes.window import Window
 
 __all__ = ["heatmap_sheet", "sheet_frames"]
 
@@ -77,9 +78,7 @@ def _colours(count: int) -> NDArray[np.float32]:
 
 def _cropped(picture: Picture, crop: NDArray[np.float32]) -> NDArray[np.float32]:
     """The crop as a tile in darkened grey, black outside the picture."""
-    x1, y1, x2, y2 = crop.tolist()
-    across, down = _TILE / (x2 - x1), _TILE / (y2 - y1)
-    matrix = np.array([[across, 0, (0.5 - x1) * across - 0.5], [0, down, (0.5 - y1) * down - 0.5]])
+    matrix = Window.of(crop).resized(_TILE, _TILE).affine()
     tile = cv2.warpAffine(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), matrix, (_TILE, _TILE), flags=cv2.INTER_LINEAR)
     return np.repeat(0.7 * tile[..., None].astype(np.float32), 3, 2)
 

@@ -21,6 +21,8 @@ __all__ = ["add"]
 
 # A picture farther from the time of a map than this, in seconds, is not its frame.
 _NEAR_S = 0.2
+# Cells in a file at most, 4 GiB: what is far more would end for want of memory, and not at once.
+_MOST_CELLS = 1 << 30
 
 
 def add(commands: Commands) -> None:
@@ -61,12 +63,18 @@ def _heatmaps(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     recipe = _recipe(arguments)
     streams = _people(Path(arguments.streams), arguments.track)
+    skeleton = streams[0].skeleton
+    most = len(skeleton) + len(skeleton.edges)
+    if recipe.clips * recipe.frames * recipe.size**2 * most * (1 + recipe.flip) > _MOST_CELLS:
+        raise UsageError(
+            "so many and so large maps do not fit a file", hint="Fewer --clips or --frames, a smaller --size"
+        )
     try:
         clips = heatmap_clips(streams, recipe)
     except ValueError as error:  # the people are there, so it is the skeleton that lacks what the flags ask for
         raise UsageError(str(error), hint="Leave out --limbs or --flip for this skeleton") from error
-    write_heatmaps(arguments.out, clips, recipe, streams[0].skeleton)
-    tell(f"{arguments.streams} -> {arguments.out}: maps {'x'.join(map(str, clips.data.shape))}, {_told(clips)}")
+    write_heatmaps(arguments.out, clips, recipe, skeleton)
+    tell(f"{arguments.streams} -> {arguments.out}: {_told(clips)}")
     if arguments.picture:
         _write_picture(Path(arguments.picture), clips, arguments.video)
         tell(f"{arguments.picture}")
@@ -74,9 +82,9 @@ def _heatmaps(arguments: argparse.Namespace) -> int:
 
 
 def _told(clips: HeatmapClips) -> str:
-    wanted = clips.frame_index.shape[1]
-    told = f"{len(clips.track_id)} people, {clips.available} frames"
-    told += f" repeated to {wanted}" if clips.available < wanted else ""
+    shape = (len(clips), *clips.volumes[0].data.shape)
+    told = f"maps {'x'.join(map(str, shape))}, {len(clips.track_id)} people, {clips.available} frames"
+    told += f" repeated to {shape[2]}" if clips.available < shape[2] else ""
     return told + (", no keypoints found" if not any(volume.data.any() for volume in clips.volumes) else "")
 
 

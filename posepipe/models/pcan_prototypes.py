@@ -49,7 +49,12 @@ class Prototypes(nn.Module):
 
     def similarity(self, features: Tensor) -> Tensor:
         """Cosine of features and prototypes: (N, channels) -> (N, classes), -1..1."""
-        return _unit(self.embed(features).float()) @ _unit(self.bank).T
+        return _unit(self._embedded(features)) @ _unit(self.bank).T
+
+    def _embedded(self, features: Tensor) -> Tensor:
+        # Under autocast the layer gives half precision, which sums and norms do not bear.
+        embedded: Tensor = self.embed(features)
+        return embedded.to(self.bank.dtype)
 
     def _remember(self, embedded: Tensor, right: Tensor) -> Tensor:
         """The bank after this batch, which in training is kept.
@@ -97,8 +102,8 @@ class CoarsePrototypes(Prototypes):
         labels
             (N,) int64 coarse classes.
         """
-        embedded = self.embed(features).float()
-        probability, true, named = _named(logits, labels)
+        embedded = self._embedded(features)
+        probability, true, named = _named(logits.to(embedded.dtype), labels)
         right = true * named
         memory = self._remember(embedded, right)
         penalty = _ALPHA * (1 - probability) * true
@@ -134,8 +139,8 @@ class FinePrototypes(Prototypes):
         carries the gradient; the released code takes it from a copy, where it has no effect on training (weight it 0
         for that).
         """
-        embedded = self.embed(features).float()
-        probability, true, named = _named(logits, labels)
+        embedded = self._embedded(features)
+        probability, true, named = _named(logits.to(embedded.dtype), labels)
         coarse = coarse_right.to(true.dtype)[:, None]
         right = true * named
         memory = self._remember(embedded, right * coarse)
@@ -164,15 +169,14 @@ def tree_loss(fine: Tensor, coarse: Tensor, labels: Tensor, coarse_of: Tensor) -
     coarse_of
         (F,) int64 coarse class of each fine one.
     """
-    above = coarse.float().sigmoid()
-    states = fine.float().sigmoid() + above[:, coarse_of]
+    above = coarse.to(labels.dtype).sigmoid()
+    states = fine.to(labels.dtype).sigmoid() + above[:, coarse_of]
     total = torch.cat((above, states), 1).logsumexp(1)
     return total - (labels * states).sum(1)
 
 
 def _named(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Probabilities, and the labels and the named classes as one-hot rows, (N, classes) each."""
-    logits = logits.float()
     rows = (functional.one_hot(c, logits.shape[1]).to(logits.dtype) for c in (labels, logits.argmax(1)))
     true, named = rows
     return logits.softmax(1), true, named
@@ -187,4 +191,5 @@ def _scores(embedded: Tensor, memory: Tensor, mistakes: Tensor, penalty: Tensor,
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _TINY)
+    unit: Tensor = x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _TINY)
+    return unit

@@ -140,8 +140,8 @@ def heatmap_clips(streams: Sequence[PoseStream], recipe: HeatmapRecipe) -> Heatm
     score = np.where(score >= recipe.keypoint_score, score, 0)
     box = compact_box(xy, score)
     window = Window.of(box if box is not None else _about(boxes)).resized(recipe.size, recipe.size)
-    maps = window_maps(xy, score, window, recipe, skeleton)
-    clips = np.split(maps, recipe.clips, axis=1)
+    rows = np.split(np.arange(drawn.size), recipe.clips)
+    clips = [window_maps(xy[:, clip], score[:, clip], window, recipe, skeleton) for clip in rows]
     if swap is not None:
         clips += [mirror_maps(clip, swap) for clip in clips]
         drawn = np.concatenate([drawn, drawn])

@@ -105,6 +105,12 @@ class Window:
         height, width = self.size
         return self.crop((width - side) // 2, (height - side) // 2, side, side)
 
+    def affine(self) -> NDArray[np.float64]:
+        """(2,3) matrix for ``cv2.warpAffine``, picture px -> indices of the grid at the middles of pixels."""
+        x1, y1, x2, y2 = self.box
+        across, down = self.size[1] / (x2 - x1), self.size[0] / (y2 - y1)
+        return np.array([[across, 0, (0.5 - x1) * across - 0.5], [0, down, (0.5 - y1) * down - 0.5]])
+
     def points(self, xy: Float, cells: Cells = "corner") -> NDArray[np.float64]:
         """Picture px (...,2) -> fractional indices of the grid.
 
