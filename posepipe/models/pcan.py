@@ -237,7 +237,10 @@ class Pcan(nn.Module):
             own = {"fine": getattr(weights, stream), "coarse": getattr(weights, f"{stream}_coarse")}
             own |= {"coarse_prototypes": weights.prototypes, "fine_prototypes": weights.prototypes}
             own |= {"diversity": weights.diversity, "tree": weights.tree}
-            parts = cast("_Head", head).losses(said[stream], targets.float(), smoothing, self.coarse_of)
+            # Sums of exponentials and norms do not bear the half precision of mixed training.
+            with torch.autocast(fine.device.type, enabled=False):
+                one = _full(said[stream])
+                parts = cast("_Head", head).losses(one, targets.to(one.fine.dtype), smoothing, self.coarse_of)
             result |= {f"{stream}_{name}": own[name] * value for name, value in parts.items()}
         return result
 
@@ -295,6 +298,13 @@ def fuse(said: Mapping[str, StreamOutput], clips: int = 1) -> tuple[Tensor, Tens
 
     coarse = [s.coarse for s in said.values() if s.coarse is not None]
     return mean([s.fine for s in said.values()]), mean(coarse) if coarse else None
+
+
+def _full(said: StreamOutput) -> StreamOutput:
+    """The same in single precision where it was less."""
+    dtype = torch.promote_types(said.fine.dtype, torch.float32)
+    coarse = None if said.coarse is None else said.coarse.to(dtype)
+    return StreamOutput(said.fine.to(dtype), coarse, said.peaks.to(dtype))
 
 
 def _classifier(channels: int, classes: int) -> nn.Linear:

@@ -52,9 +52,8 @@ class Prototypes(nn.Module):
         return _unit(self._embedded(features)) @ _unit(self.bank).T
 
     def _embedded(self, features: Tensor) -> Tensor:
-        # Under autocast the layer gives half precision, which sums and norms do not bear.
-        embedded: Tensor = self.embed(features)
-        return embedded.to(self.bank.dtype)
+        embedded: Tensor = self.embed(features.to(self.bank.dtype))
+        return embedded
 
     def _remember(self, embedded: Tensor, right: Tensor) -> Tensor:
         """The bank after this batch, which in training is kept.

@@ -84,14 +84,15 @@ def test_mirrored_twice_is_as_before(crowd):
 
 @MANY
 @given(crowds())
-def test_the_crop_holds_everybody_and_is_square_to_a_pixel(crowd):
+def test_the_crop_holds_everybody_and_is_square_to_two_pixels(crowd):
     xy, score = crowd
     box = compact_box(xy, score)
     if box is None:
         return
     found = xy[score > 0]
     span = box[2:] - box[:2]
-    assert abs(span[0] - span[1]) <= max(1, 1e-6 * span.max())
+    # Each edge loses less than a pixel, towards zero: two edges on either side of it both do.
+    assert abs(span[0] - span[1]) <= max(2, 1e-6 * span.max())
     assert (found > box[:2] - 1e-6 * span.max()).all()
     assert (found < box[2:] + 1e-6 * span.max()).all()
     at = Window.of(box).resized(56, 56).points(found)

@@ -170,6 +170,19 @@ def test_parts_of_the_loss_and_their_weights():
     assert found["pose_diversity"] == 0
 
 
+def test_losses_of_mixed_precision_are_single():
+    network = awake(tiny("pose")).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        said = network(**clips("pose"))
+        parts = network.losses(said, torch.tensor([0, 1, 2, 3]))
+    assert said["pose"].fine.dtype == torch.bfloat16
+    assert {value.dtype for value in parts.values()} == {torch.float32}
+    exact = network.eval().losses(said, torch.tensor([0, 1, 2, 3]))
+    torch.testing.assert_close(parts["pose_tree"], exact["pose_tree"])
+    sum(parts.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+
 def test_targets_of_mixed_clips():
     network = awake(tiny("pose")).eval()
     said = network(**clips("pose"))
