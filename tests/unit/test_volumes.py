@@ -102,7 +102,7 @@ def slow_segment(canvas, a, b, peak, sigma):
 def crowd(seed=0, people=3, frames=2, joints=5, reach=30.0):
     dice = np.random.default_rng(seed)
     xy = dice.uniform(-8, reach, (people, frames, joints, 2))
-    xy[0, 0, 1] = xy[0, 0, 0] + 0.3  # shorter than a cell
+    xy[0, 0, 1] = xy[0, 0, 0] + 0.6  # shorter than a cell, but not by far
     xy[1, 0, 1] = xy[1, 0, 0]
     score = dice.random((people, frames, joints)) * (dice.random((people, frames, joints)) < 0.8)
     score[2, 1, 2] = 9e-5
