@@ -1,6 +1,6 @@
 """``python -m posepipe`` is the command ``posepipe``."""
 
-from posepipe.cli import main
+from posepipe.cli import run_and_exit
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_and_exit()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from posepipe import __version__
 from posepipe.cli import data, doctor, heatmaps, models, refine, run, streams, train
@@ -15,7 +17,7 @@ from posepipe.cli import eval as evaluation
 from posepipe.cli.parser import Parser, fail
 from posepipe.errors import PosepipeError
 
-__all__ = ["main"]
+__all__ = ["main", "run_and_exit"]
 
 GROUPS = (run, refine, streams, heatmaps, train, data, evaluation, models, doctor)
 
@@ -55,3 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last net: no traceback reaches a user, whatever went wrong
         what = f"unexpected {type(error).__name__}: {error}"
         return fail(f"{what}; set POSEPIPE_DEBUG=1 to see where, and please report it", 1)
+
+
+def run_and_exit() -> NoReturn:
+    """What the command ``posepipe`` calls: `main`, then the end of the process.
+
+    A reader that hangs (a stream without data) cannot be woken, and its thread would come to itself in an interpreter
+    that is being taken down, which crashes now and then. Everything is written by then, so the process ends at once.
+    """
+    code = main()
+    if any(thread.daemon and thread.name == "decode" for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
