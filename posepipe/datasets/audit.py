@@ -115,13 +115,13 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None) -> list[VideoC
     if second is not None and second.skeleton != labels.skeleton:
         raise ValueError(f"the second labels have the skeleton {second.skeleton.name}, not {labels.skeleton.name}")
     opinion = None if second is None else _agreement(labels, second)
-    members = {name: rows for name, rows in _rows_by_video(labels).items() if name}
-    measured = {name: measure(labels, members.get(name, np.zeros(0, np.int64)), opinion) for name in names}
+    members = dict.fromkeys(names, np.zeros(0, np.int64)) | _rows_by_video(labels)
+    measured = {name: measure(labels, members[name], opinion) for name in names}
     scores = _robust_z({name: signs for name, (signs, _) in measured.items()})
     cards = []
     for name in names:
         signs, trouble = measured[name]
-        rows = members.get(name, np.zeros(0, np.int64))
+        rows = members[name]
         positive = np.clip(list(scores[name].values()), 0, _CAP)
         frames = len({labels.frames[labels.image[row]] for row in rows})
         worst = rows[np.argsort(-trouble, kind="stable")][:12]
@@ -135,7 +135,7 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
     Parameters
     ----------
     labels, rows
-        The set and the video's rows in it.
+        The set and the video's rows in it, in the order of their frames.
     opinion
         (P,) OKS of every row of the set with the second labels; None without any.
 
@@ -143,7 +143,6 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
     -------
     The signs that can be measured, and (len(rows),) float64 trouble of each row, to order them by.
     """
-    rows = rows[np.argsort(labels.frames[labels.image[rows]], kind="stable")]
     if not len(rows):
         return {}, np.zeros(0)
     xy = labels.xy[rows].astype(np.float64)
@@ -191,13 +190,11 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
 
 
 def _rows_by_video(labels: KeypointSet) -> dict[str, Rows]:
-    names = np.array(labels.videos, dtype=object)[labels.image] if len(labels) else np.zeros(0, object)
-    order = np.argsort(names.astype(str), kind="stable")
-    found: dict[str, Rows] = {}
-    for part in np.split(order, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1):
-        if len(part):
-            found[str(names[part[0]])] = np.sort(part)
-    return found
+    """The rows of every video that has people, in the order of their frames."""
+    found: dict[str, list[int]] = {}
+    for row in np.argsort(labels.frames[labels.image], kind="stable").tolist():
+        found.setdefault(labels.videos[labels.image[row]], []).append(row)
+    return {video: np.array(rows, np.int64) for video, rows in found.items() if video}
 
 
 def _usual_step(frames: Rows) -> int:

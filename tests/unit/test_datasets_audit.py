@@ -51,6 +51,8 @@ def test_the_order_of_people_and_images_does_not_matter() -> None:
     ours, theirs = audit(labels), audit(shuffled)
     assert [(card.video, card.reasons) for card in ours] == [(card.video, card.reasons) for card in theirs]
     assert np.allclose([card.suspicion for card in ours], [card.suspicion for card in theirs])
+    worst = [[set(labels.image[card.worst]) for card in ours], [set(shuffled.image[card.worst]) for card in theirs]]
+    assert worst[0] == worst[1]
 
 
 def test_videos_without_people_and_with_one_frame_are_counted() -> None:
