@@ -103,10 +103,10 @@ def closing_table(outcomes: Sequence[Outcome]) -> str:
     return table(("input", "status", "exit", "frames", "tracks", "seconds", "reason"), rows)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that have a part in the result."""
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Versions of posepipe, Python and the packages that have a part in the result, of those that are installed."""
     found = {"posepipe": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -6,7 +6,6 @@ The page is one HTML file and JPEG contact sheets beside it; it needs no network
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from posepipe.geometry import affine_points, crop_affine
 from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.pictures import read_picture
 from posepipe.render import draw
+from posepipe.report import write_json
 from posepipe.stages.build import build_pose
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
@@ -67,9 +67,9 @@ def second_labels(labels: KeypointSet, name: str) -> KeypointSet:
     if pose.skeleton != labels.skeleton:
         raise InputError("the network labels another skeleton", got=pose.skeleton.name, expected=labels.skeleton.name)
     xy, score = labels.xy.copy(), labels.score.copy()
-    for row in np.unique(labels.image):
-        people = np.flatnonzero(labels.image == row)
-        picture = read_picture(labels.root / labels.images[row], _MAX_PIXELS)
+    order = np.argsort(labels.image, kind="stable")
+    for people in np.split(order, np.flatnonzero(np.diff(labels.image[order])) + 1) if len(order) else ():
+        picture = read_picture(labels.root / labels.images[labels.image[people[0]]], _MAX_PIXELS)
         found = Detections(labels.boxes[people], np.ones(len(people), np.float32))
         (poses,) = pose.estimate([Frame(0, 0.0, picture)], [found])
         xy[people], score[people] = poses.xy, np.clip(poses.score, 0, 1)
@@ -92,8 +92,7 @@ def write_scorecard(path: Path, cards: Sequence[VideoCard]) -> None:
         }
         for card in cards
     ]
-    with output_errors(path), atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps({"format": "posepipe-audit/1", "videos": videos}, indent=1), "utf-8")
+    write_json(path, {"format": "posepipe-audit/1", "videos": videos})
 
 
 def write_review(folder: Path, cards: Sequence[VideoCard], labels: KeypointSet, sheets: int) -> Path:

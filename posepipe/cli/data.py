@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +99,10 @@ def _add_frames(kinds: Commands) -> None:
 
 
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
-    from posepipe.io.atomic import atomic_path
+    from posepipe.report import write_json
 
     if path is not None:
-        with atomic_path(path) as unfinished:
-            unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        write_json(path, content)
 
 
 def _refuse_to_replace(path: Path, overwrite: bool) -> None:

@@ -22,6 +22,7 @@ from torch.nn import functional
 from posepipe.errors import MissingExtraError, WeightsError
 from posepipe.heatmaps import CellGrid
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
+from posepipe.models.sppe import PosteriorExport
 from posepipe.training.recipe import DistilRecipe
 
 __all__ = ["Teacher", "load_teacher"]
@@ -147,22 +148,12 @@ def load_teacher(recipe: DistilRecipe, keypoints: int, size: tuple[int, int], th
     return teacher
 
 
-class _Softmax(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.network(image)
-        return logits.flatten(2).softmax(-1).view_as(logits)
-
-
 def _checkpoint(path: Path, _threads: int) -> Teacher:
     """A network of a checkpoint, this project's or a public one."""
     network, card = load_pose_checkpoint(path)
     posterior = card["decode"] == "posterior"
     network.requires_grad_(False)
-    run = _Softmax(network).eval() if posterior else network
+    run = PosteriorExport(network).eval() if posterior else network
     return Teacher(run, _vit_size(card), posterior=posterior, cells=card.get("cells", "centre"))
 
 

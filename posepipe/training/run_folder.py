@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from posepipe import __version__
 from posepipe.config import read_toml
 from posepipe.errors import ConfigError
 from posepipe.io.atomic import atomic_path
+from posepipe.report import versions
 from posepipe.training.table import to_toml
 
-__all__ = ["Row", "keep_recipe", "package_versions", "read_rows", "write_curves", "write_rows", "write_summary"]
+__all__ = ["Row", "keep_recipe", "read_rows", "write_curves", "write_rows", "write_summary"]
 
 Row = dict[str, str]
 
@@ -28,17 +26,6 @@ _FREE = (
     *("engine.epochs", "engine.steps", "engine.threads", "engine.workers", "engine.device", "engine.keep_best"),
     *("data", "start", "package", "backbone"),
 )
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of posepipe, Python and the packages that a training depends on."""
-    found = {"posepipe": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -74,7 +61,7 @@ def keep_recipe(folder: Path, table: Mapping[str, Any], *, going_on: bool) -> No
                 hint="Give the same settings, --fresh to start over, or another --run-dir",
             )
     lines = ["# Settings of this training, every one; with them `posepipe train` repeats it.", "# Made with:"]
-    lines += [f"#   {name} {number}" for name, number in package_versions().items()]
+    lines += [f"#   {name} {number}" for name, number in versions(_PACKAGES).items()]
     with atomic_path(path) as unfinished:
         unfinished.write_text("\n".join(lines) + "\n" + to_toml(table), encoding="utf-8")
 
@@ -150,6 +137,6 @@ def write_summary(
         lines += ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
     lines += ["", "| setting | value |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in flat(settings).items()]
-    lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in package_versions().items()) + "."]
+    lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in versions(_PACKAGES).items()) + "."]
     with atomic_path(folder / SUMMARY) as unfinished:
         unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
