@@ -41,8 +41,8 @@ def _add_settings(train: Parser) -> None:
 
     group = train.add_argument_group("settings of the recipe", "named as in the file; lists are separated by commas")
     known = {}
-    for recipe in KINDS.values():
-        known.update({s.name: s for s in settings_of(recipe) if not s.listed and s.name not in known})
+    for kind in KINDS.values():
+        known.update({s.name: s for s in settings_of(kind.recipe) if not s.listed and s.name not in known})
     for setting in known.values():
         text = f"{setting.text} (default {setting.default})".replace("%", "%%")
         group.add_argument(

@@ -142,7 +142,7 @@ class DetectorModule(EngineModule):
         self.log("val_score", validation_score(figures))
 
 
-def train_detector(recipe: DetectorRecipe, folder: Path, *, resume: bool = True) -> Path:
+def train_detector(recipe: DetectorRecipe, folder: Path, *, resume: bool = True, allow_leaks: bool = False) -> Path:
     """Train by a recipe on the data folder; returns the best checkpoint."""
     torch.manual_seed(recipe.engine.seed)
     root = Path(recipe.data) if recipe.data else data_root()

@@ -11,9 +11,9 @@ import copy
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,37 @@ from posepipe.errors import ConfigError, UsageError
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
 from posepipe.training.table import build, parse_text, settings_of
 
-__all__ = ["KINDS", "Plan", "find_recipe", "make_plan", "shipped_recipes", "train"]
+__all__ = ["KINDS", "Kind", "Plan", "find_recipe", "make_plan", "shipped_recipes", "train"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of recipe can say, and what trains by it.
+
+    Attributes
+    ----------
+    recipe
+        The dataclass of its settings. Those whose kind knows `[[phases]]` have a setting ``start``.
+    trainer
+        ``module:function``, imported when a training starts (recipes are checked without torch). It is called as
+        ``function(recipe, folder, resume=..., allow_leaks=...)`` and returns the best checkpoint.
+    """
+
+    recipe: type[Any]
+    trainer: str
+
+    def train(self, recipe: Any, folder: Path, *, resume: bool, allow_leaks: bool) -> Path:
+        """Train by one recipe of this kind; returns the best checkpoint."""
+        module, _, name = self.trainer.partition(":")
+        function: Callable[..., Path] = getattr(import_module(module), name)
+        return function(recipe, folder, resume=resume, allow_leaks=allow_leaks)
+
 
 #: kinds of recipes
-KINDS: dict[str, type[PoseRecipe] | type[DetectorRecipe]] = {"pose": PoseRecipe, "detector": DetectorRecipe}
+KINDS: dict[str, Kind] = {
+    "pose": Kind(PoseRecipe, "posepipe.training.pose:train_pose"),
+    "detector": Kind(DetectorRecipe, "posepipe.training.detector:train_detector"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +60,7 @@ class Plan:
     """A training as it will be run: its kind, and one recipe a phase."""
 
     kind: str
-    phases: tuple[PoseRecipe | DetectorRecipe, ...]
+    phases: tuple[Any, ...]
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -84,8 +111,8 @@ def make_plan(table: Mapping[str, Any], overrides: Mapping[str, str]) -> Plan:
     for phase in phases:
         merged = _merged(common, phase)
         for name, text in overrides.items():
-            _put(merged, KINDS[kind], name, text)
-        recipes.append(build(KINDS[kind], merged))
+            _put(merged, KINDS[kind].recipe, name, text)
+        recipes.append(build(KINDS[kind].recipe, merged))
     return Plan(kind, tuple(recipes))
 
 
@@ -126,16 +153,9 @@ def train(plan: Plan, folder: Path, *, resume: bool = True, allow_leaks: bool = 
         below = folder / f"phase{number}" if len(plan.phases) > 1 else folder
         if number > 1:
             recipe = dataclasses.replace(recipe, start=str(best))
-        if isinstance(recipe, PoseRecipe):
-            from posepipe.training.pose import train_pose
-
-            best = train_pose(recipe, below, resume=resume, allow_leaks=allow_leaks)
-            if number == len(plan.phases) and recipe.export.name:
-                _export(best, folder, recipe.export)
-        else:
-            from posepipe.training.detector import train_detector
-
-            best = train_detector(recipe, below, resume=resume)
+        best = KINDS[plan.kind].train(recipe, below, resume=resume, allow_leaks=allow_leaks)
+        if plan.kind == "pose" and number == len(plan.phases) and recipe.export.name:
+            _export(best, folder, recipe.export)
     return best
 
 

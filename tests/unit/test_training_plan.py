@@ -124,4 +124,4 @@ def test_the_manual_lists_every_setting() -> None:
     text = (MODELS.parent / "docs/training.md").read_text()
     for name, kind in KINDS.items():
         listed = text.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0]
-        assert listed == reference(kind), "docs/training.md is behind posepipe/training/recipe.py"
+        assert listed == reference(kind.recipe), "docs/training.md is behind the recipes"
