@@ -241,7 +241,11 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
         found.append(
             _AtomicCheckpoint(dirpath=folder / "top", filename="{epoch:03d}", save_top_k=recipe.keep_best, **watch)
         )
-    found.append(_AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, enable_version_counter=False))
+    every: dict[str, Any] = {"enable_version_counter": False, "monitor": None}
+    if recipe.keep_every > 0:
+        often: dict[str, Any] = {"every_n_epochs": recipe.keep_every, "save_top_k": -1, "save_last": False}
+        found.append(_AtomicCheckpoint(dirpath=folder / "epochs", filename="{epoch:03d}", **often, **every))
+    found.append(_AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, **every))
     return found
 
 
@@ -268,7 +272,8 @@ def _loader(data: TrainingData, recipe: EngineRecipe) -> DataLoader[Any]:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left, lest a run that starts over and is killed at once goes on from it."""
-    for path in (*(folder / name for name in (LAST, BEST, run_folder.METRICS)), *(folder / "top").glob("*.ckpt")):
+    kept = (*folder.glob("top/*.ckpt"), *folder.glob("epochs/*.ckpt"))
+    for path in (*(folder / name for name in (LAST, BEST, run_folder.METRICS)), *kept):
         path.unlink(missing_ok=True)
 
 

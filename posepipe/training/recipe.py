@@ -33,6 +33,8 @@ class EngineRecipe:
         "cosine", "how the rate falls after warm-up", choices=("cosine", "step", "plateau", "constant")
     )
     warmup_steps: int = setting(200, "optimiser steps over which the rate rises linearly", low=0)
+    warmup_epochs: int = setting(0, "epochs over which it rises, in place of warmup_steps", low=0)
+    warmup_share: float = setting(0.0, "rate that the warm-up begins above, over the highest", low=0.0, high=1.0)
     final_share: float = setting(0.01, "cosine: last rate over the highest", low=0.0, high=1.0)
     milestones: tuple[int, ...] = setting((), "step: epochs after which the rate is multiplied by gamma", low=1)
     gamma: float = setting(0.1, "step and plateau: factor on the rate", low=0.0, high=1.0)
@@ -57,6 +59,7 @@ class EngineRecipe:
     patience: int = setting(0, "stop after so many epochs without a gain; 0 = never", low=0)
     min_delta: float = setting(0.0, "least change that is a gain, for patience", low=0.0)
     keep_best: int = setting(1, "checkpoints of the best epochs to keep", low=1)
+    keep_every: int = setting(0, "also keep the checkpoint of every n-th epoch; 0 = of none", low=0)
 
 
 @dataclass(frozen=True)

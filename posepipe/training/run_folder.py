@@ -23,8 +23,8 @@ RECIPE, METRICS, CURVES, SUMMARY = "recipe.toml", "metrics.csv", "curves.png", "
 _PACKAGES = ("torch", "torchvision", "lightning", "numpy", "opencv-python-headless", "onnxruntime")
 #: settings that say where and how fast, or how long, but do not change what a begun training does up to there
 _FREE = (
-    *("engine.epochs", "engine.steps", "engine.threads", "engine.workers", "engine.device", "engine.keep_best"),
-    *("data", "start", "package", "backbone"),
+    *("engine.epochs", "engine.steps", "engine.threads", "engine.workers", "engine.device"),
+    *("engine.keep_best", "engine.keep_every", "data", "start", "package", "backbone"),
 )
 
 

@@ -33,17 +33,18 @@ def rate_share(recipe: EngineRecipe, total_steps: int, steps_per_epoch: int) -> 
     Parameters
     ----------
     recipe
-        `schedule`, `warmup_steps`, `final_share`, `milestones`, `gamma`.
+        `schedule`, `warmup_steps` or `warmup_epochs`, `warmup_share`, `final_share`, `milestones`, `gamma`.
     total_steps, steps_per_epoch
         Optimiser steps of the whole training and of an epoch.
     """
     milestones = [epoch * steps_per_epoch for epoch in sorted(recipe.milestones)]
+    warmup = _warmup(recipe, steps_per_epoch)
 
     def share(step: int) -> float:
-        if step < recipe.warmup_steps:
-            return (step + 1) / recipe.warmup_steps
+        if step < warmup:
+            return recipe.warmup_share + (1 - recipe.warmup_share) * (step + 1) / warmup
         if recipe.schedule == "cosine":
-            part = (step - recipe.warmup_steps) / max(1, total_steps - recipe.warmup_steps)
+            part = (step - warmup) / max(1, total_steps - warmup)
             cosine = (1 + math.cos(math.pi * min(1.0, part))) / 2
             return recipe.final_share + (1 - recipe.final_share) * cosine
         if recipe.schedule == "step":
@@ -63,9 +64,14 @@ def make_schedules(
     # Both of these multiply the rate that they find, so the warm-up and the falls do not undo one another.
     falls = ReduceLROnPlateau(optimizer, mode="max", factor=recipe.gamma, patience=recipe.plateau_patience)
     found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": recipe.monitor}]
-    if recipe.warmup_steps > 1:
-        rise: torch.optim.lr_scheduler.LRScheduler = LinearLR(
-            optimizer, 1 / recipe.warmup_steps, total_iters=recipe.warmup_steps - 1
-        )
+    warmup = _warmup(recipe, steps_per_epoch)
+    if warmup > 1:
+        first = recipe.warmup_share + (1 - recipe.warmup_share) / warmup
+        rise: torch.optim.lr_scheduler.LRScheduler = LinearLR(optimizer, first, total_iters=warmup - 1)
         found.append({"scheduler": rise, "interval": "step"})
     return found
+
+
+def _warmup(recipe: EngineRecipe, steps_per_epoch: int) -> int:
+    """Optimiser steps of the warm-up."""
+    return recipe.warmup_epochs * steps_per_epoch or recipe.warmup_steps

@@ -133,6 +133,12 @@ def test_a_training_that_was_stopped_ends_the_same(tmp_path: Path, stop_at: int)
     assert kept[0] == kept[1]
 
 
+def test_every_nth_epoch_is_kept_beside_the_best(tmp_path: Path) -> None:
+    line(tmp_path, keep_best=2, keep_every=2)
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == [f"epoch=00{n}.ckpt" for n in (1, 3, 5)]
+    assert len(list((tmp_path / "top").iterdir())) == 2
+
+
 def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     line(tmp_path, keep_best=3)
     scores = {int(r["epoch"]) - 1: float(r["val_score"]) for r in rows(tmp_path)}
@@ -213,6 +219,10 @@ def test_cosine_ends_at_its_last_share() -> None:
     assert [share(0), share(9), share(10)] == pytest.approx([0.1, 1.0, 1.0])
     assert share(60) == pytest.approx(0.55)
     assert share(110) == share(500) == pytest.approx(0.1)
+    by_epochs = schedule.rate_share(EngineRecipe(warmup_epochs=2, warmup_share=0.1, final_share=1e-4), 100, 10)
+    assert by_epochs(0) == pytest.approx(0.1 + 0.9 / 20)
+    assert by_epochs(19) == by_epochs(20) == 1.0
+    assert by_epochs(100) == pytest.approx(1e-4)
     constant = schedule.rate_share(EngineRecipe(schedule="constant", warmup_steps=2), 100, 10)
     assert [constant(0), constant(1), constant(99)] == [0.5, 1.0, 1.0]
 
