@@ -28,6 +28,7 @@ class EngineRecipe:
     optimizer: str = setting("adamw", "how steps are made", choices=("adamw", "adam", "sgd"))
     learning_rate: float = setting(5e-4, "highest learning rate", low=0.0)
     momentum: float = setting(0.9, "of sgd", low=0.0, high=1.0)
+    nesterov: bool = setting(True, "of sgd with momentum: take the gradient ahead")
     weight_decay: float = setting(0.01, "not applied to biases and norms", low=0.0)
     schedule: str = setting(
         "cosine", "how the rate falls after warm-up", choices=("cosine", "step", "plateau", "constant")
@@ -39,6 +40,9 @@ class EngineRecipe:
     milestones: tuple[int, ...] = setting((), "step: epochs after which the rate is multiplied by gamma", low=1)
     gamma: float = setting(0.1, "step and plateau: factor on the rate", low=0.0, high=1.0)
     plateau_patience: int = setting(3, "plateau: epochs without a gain before the rate falls", low=0)
+    plateau_monitor: str = setting(
+        "", "plateau: logged figure that is to gain, smaller is better where it ends in loss; empty: monitor"
+    )
     ema_decay: float = setting(
         0.998,
         "decay a step of the moving average of the weights, which is validated and kept; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -20,7 +20,8 @@ def make_optimizer(recipe: EngineRecipe, groups: list[dict[str, Any]]) -> Optimi
     """The recipe's optimiser on groups of parameters, each with its own ``weight_decay`` and perhaps ``lr``."""
     match recipe.optimizer:
         case "sgd":
-            return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+            ahead = recipe.nesterov and recipe.momentum > 0
+            return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=ahead)
         case "adam":
             return Adam(groups, lr=recipe.learning_rate)
         case _:
@@ -62,8 +63,10 @@ def make_schedules(
         schedule = LambdaLR(optimizer, rate_share(recipe, total_steps, steps_per_epoch))
         return [{"scheduler": schedule, "interval": "step"}]
     # Both of these multiply the rate that they find, so the warm-up and the falls do not undo one another.
-    falls = ReduceLROnPlateau(optimizer, mode="max", factor=recipe.gamma, patience=recipe.plateau_patience)
-    found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": recipe.monitor}]
+    watched = recipe.plateau_monitor or recipe.monitor
+    better: Literal["min", "max"] = "min" if watched.endswith("loss") else "max"
+    falls = ReduceLROnPlateau(optimizer, mode=better, factor=recipe.gamma, patience=recipe.plateau_patience)
+    found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": watched}]
     warmup = _warmup(recipe, steps_per_epoch)
     if warmup > 1:
         first = recipe.warmup_share + (1 - recipe.warmup_share) / warmup

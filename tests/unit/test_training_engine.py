@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,22 @@ def test_plateau_schedule_rises_then_falls_where_nothing_gains(tmp_path: Path) -
     rates = line(tmp_path, epochs=6, warmup_steps=4, **settings).rates
     assert rates[:4] == pytest.approx([0.075, 0.15, 0.225, 0.3])
     assert [rates[4 * e + 3] for e in range(6)] == pytest.approx([0.3, 0.3, 0.3, 0.15, 0.15, 0.075])
+
+
+def test_a_plateau_may_watch_a_loss_beside_the_figure_that_chooses() -> None:
+    recipe = EngineRecipe(optimizer="sgd", schedule="plateau", plateau_monitor="val_loss", warmup_steps=0)
+    optimizer = schedule.make_optimizer(recipe, [{"params": [torch.zeros(1, requires_grad=True)]}])
+    (falls,) = schedule.make_schedules(recipe, optimizer, 10, 5)
+    assert (falls["monitor"], falls["scheduler"].mode) == ("val_loss", "min")
+    (falls,) = schedule.make_schedules(dataclasses.replace(recipe, plateau_monitor=""), optimizer, 10, 5)
+    assert (falls["monitor"], falls["scheduler"].mode) == ("val_score", "max")
+
+
+def test_sgd_looks_ahead_unless_told_not_to() -> None:
+    groups = [{"params": [torch.zeros(1, requires_grad=True)]}]
+    for settings, ahead in (({}, True), ({"nesterov": False}, False), ({"momentum": 0.0}, False)):
+        optimizer = schedule.make_optimizer(EngineRecipe(optimizer="sgd", **settings), groups)
+        assert optimizer.param_groups[0]["nesterov"] is ahead
 
 
 def test_cosine_ends_at_its_last_share() -> None:
