@@ -224,8 +224,8 @@ def test_a_plateau_may_watch_a_loss_beside_the_figure_that_chooses() -> None:
 
 
 def test_sgd_looks_ahead_unless_told_not_to() -> None:
-    groups = [{"params": [torch.zeros(1, requires_grad=True)]}]
     for settings, ahead in (({}, True), ({"nesterov": False}, False), ({"momentum": 0.0}, False)):
+        groups = [{"params": [torch.zeros(1, requires_grad=True)]}]  # the optimiser fills them in
         optimizer = schedule.make_optimizer(EngineRecipe(optimizer="sgd", **settings), groups)
         assert optimizer.param_groups[0]["nesterov"] is ahead
 
