@@ -1,0 +1,235 @@
+"""Lists of labelled videos in parts (train, val, test), and what must be right with them before a training starts.
+
+An own list is a CSV file with the columns ``video,label,split`` and, where some videos belong together, ``group``::
+
+    video,label,split,group
+    ward3/0012.mp4,stand up,train,patient 7
+    ward3/0044.mp4,sit down,test,patient 9
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from posepipe.errors import InputError
+
+__all__ = ["LabelledVideo", "VideoList", "check_videos", "hold_out", "read_video_list"]
+
+PARTS = ("train", "val", "test")
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """One video.
+
+    Attributes
+    ----------
+    path
+        The file.
+    label
+        Number of its class.
+    group
+        Videos of one group (a subject, a scene, several cameras) must stand in one part.
+    """
+
+    path: Path
+    label: int
+    group: str
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """Videos by part.
+
+    Attributes
+    ----------
+    source
+        What messages call it.
+    classes
+        Names of the classes, by number.
+    parts
+        The videos of train, val and test; a part that is not there is empty.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, tuple[LabelledVideo, ...]]
+
+    def __getitem__(self, part: str) -> tuple[LabelledVideo, ...]:
+        return self.parts.get(part, ())
+
+
+def read_video_list(path: Path, videos: Path | None = None) -> VideoList:
+    """Read an own list.
+
+    Parameters
+    ----------
+    path
+        A CSV file with the columns video, label, split (train, val or test) and, where wanted, group; others are left
+        alone. Classes are numbered in the order of their names.
+    videos
+        Folder where relative paths begin; the list's own where None.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, lacks a column, or a row lacks a value: the row is named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
+            columns = reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read the list {path}: {error}", expected="a CSV file in UTF-8") from error
+    lacking = [name for name in ("video", "label", "split") if name not in columns]
+    if lacking:
+        raise InputError(f"the list {path} lacks the columns {', '.join(lacking)}", got=", ".join(columns) or "none")
+    for number, row in enumerate(rows, start=2):
+        if not row["video"] or not row["label"] or row["split"] not in PARTS:
+            got = f"video {row['video']!r}, label {row['label']!r}, split {row['split']!r}"
+            raise InputError(f"row {number} of {path} is not whole", got=got, expected="split train, val or test")
+    classes = tuple(sorted({row["label"] for row in rows}))
+    folder = path.parent if videos is None else videos
+    parts: dict[str, list[LabelledVideo]] = defaultdict(list)
+    for row in rows:
+        group = row.get("group") or row["video"]
+        parts[row["split"]].append(LabelledVideo(folder / row["video"], classes.index(row["label"]), group))
+    return VideoList(path.name, classes, {part: tuple(listed) for part, listed in parts.items()})
+
+
+def hold_out(listed: VideoList, share: float, seed: int) -> VideoList:
+    """Move whole groups of training videos into the part val, drawn class by class.
+
+    Parameters
+    ----------
+    listed
+        A list without a part val; one that has it is given back as it is.
+    share
+        Of each class's training videos: groups are taken until it is reached, but never a class's last group.
+    seed
+        Of the draw.
+    """
+    if listed["val"] or share <= 0:
+        return listed
+    rng = np.random.default_rng(seed)
+    held: set[tuple[int, str]] = set()
+    for label in range(len(listed.classes)):
+        videos = [v for v in listed["train"] if v.label == label]
+        groups = sorted({v.group for v in videos})
+        taken = 0
+        for group in [groups[i] for i in rng.permutation(len(groups))[:-1]]:
+            if taken >= share * len(videos):
+                break
+            held.add((label, group))
+            taken += sum(v.group == group for v in videos)
+    train = tuple(v for v in listed["train"] if (v.label, v.group) not in held)
+    val = tuple(v for v in listed["train"] if (v.label, v.group) in held)
+    return replace(listed, parts={**listed.parts, "train": train, "val": val})
+
+
+def check_videos(
+    listed: VideoList, count: Callable[[Path], int], *, least: int = 1, allow_leaks: bool = False
+) -> tuple[str, ...]:
+    """Look at every video of a list before a training starts.
+
+    Parameters
+    ----------
+    listed
+        The list.
+    count
+        Frames of a video, such as ``FrameStore(...).count``, which also fills the cache; it raises `InputError` for a
+        video that cannot be read.
+    least
+        Frames that a video must have.
+    allow_leaks
+        Train though a group stands in several parts.
+
+    Returns
+    -------
+    Notes for the summary of the training: what leaks, if something does and that is allowed.
+
+    Raises
+    ------
+    InputError
+        Videos are missing, unreadable or too short, a class has no training video, a video has two labels, or a group
+        stands in several parts: all such videos and classes are named (the first ten of each kind, with their number).
+    """
+    _refuse(listed, [problem for problem in (_classes(listed), _missing(listed), _labels(listed)) if problem])
+    leaking = _leaking(listed)
+    if leaking and not allow_leaks:
+        raise InputError(f"{listed.source}: {leaking}", hint="Split by group, or train all the same with --allow-leaks")
+    faults = []
+    for video in _all(listed):
+        try:
+            frames = count(video.path)
+        except InputError as error:
+            faults.append(f"{video.path.name} ({error.what})")
+            continue
+        if frames < least:
+            faults.append(f"{video.path.name} ({frames} frames, at least {least} are needed)")
+    _refuse(listed, [_named("videos cannot be used", faults)] if faults else [])
+    return (f"Figures of test and validation are too good: {leaking}",) if leaking else ()
+
+
+def _all(listed: VideoList) -> list[LabelledVideo]:
+    """Every video once."""
+    return list({v.path: v for part in PARTS for v in listed[part]}.values())
+
+
+def _refuse(listed: VideoList, problems: Sequence[str]) -> None:
+    if problems:
+        raise InputError(
+            f"{listed.source} cannot be trained on: {'; '.join(problems)}", hint="Mend the list, or the videos' folder"
+        )
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}"
+
+
+def _classes(listed: VideoList) -> str:
+    """Classes that are tested and never trained."""
+    trained = {v.label for v in listed["train"]}
+    if not trained:
+        return "it has no training videos"
+    seen = {v.label: part for part in ("test", "val") for v in listed[part]}
+    only = [f"{listed.classes[label]} ({seen[label]} only)" for label in sorted(seen) if label not in trained]
+    return _named("classes have no training video", only) if only else ""
+
+
+def _missing(listed: VideoList) -> str:
+    missing = [str(v.path) for v in _all(listed) if not v.path.exists()]
+    return _named("videos are missing", missing) if missing else ""
+
+
+def _labels(listed: VideoList) -> str:
+    """Videos that stand in the list under two classes."""
+    labels: dict[Path, set[int]] = defaultdict(set)
+    for part in PARTS:
+        for video in listed[part]:
+            labels[video.path].add(video.label)
+    double = [
+        f"{path.name} ({', '.join(listed.classes[i] for i in sorted(s))})" for path, s in labels.items() if s - {min(s)}
+    ]
+    return _named("videos have two labels", double) if double else ""
+
+
+def _leaking(listed: VideoList) -> str:
+    """Groups that stand in several parts."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for part in PARTS:
+        for video in listed[part]:
+            parts[video.group].add(part)
+    both = [
+        f"{group} ({', '.join(p for p in PARTS if p in found)})" for group, found in parts.items() if len(found) > 1
+    ]
+    return _named("groups of videos stand in several parts", both) if both else ""
