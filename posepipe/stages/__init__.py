@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.skeleton import Skeleton
-from posepipe.types import Detections, Frame, Poses, Tracks
+from posepipe.streams.spans import SpanRules
+from posepipe.types import Action, Detections, Frame, Poses, PoseStream, Tracks
 
-__all__ = ["Detector", "PoseEstimator", "Tracker"]
+__all__ = ["ActionRecogniser", "Detector", "PoseEstimator", "Tracker", "WindowRecogniser"]
 
 
 @runtime_checkable
@@ -54,4 +55,54 @@ class Tracker(Protocol):
 
     def reset(self) -> None:
         """Forget everything; ids start again at 1."""
+        ...
+
+
+@runtime_checkable
+class ActionRecogniser(Protocol):
+    """Says what a person did, once all of it is there: for networks that look at the whole of a long stream."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the A actions, in the order of ``Action.probs``."""
+        ...
+
+    def recognise(self, stream: PoseStream) -> list[Action]:
+        """Spans of one person's actions in order of time; empty where nothing is known.
+
+        ``Action.start`` and ``end`` are frames of the video (``stream.frame_index``), half-open; ``start_s`` and
+        ``end_s`` seconds (``stream.pts``).
+        """
+        ...
+
+
+@runtime_checkable
+class WindowRecogniser(ActionRecogniser, Protocol):
+    """Says what a person does in a window of a few seconds, so that actions come while the video runs."""
+
+    @property
+    def samples(self) -> int:
+        """T, samples of a window."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """Samples a second."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Samples between the ends of two windows."""
+        ...
+
+    @property
+    def rules(self) -> SpanRules:
+        """How spans are made of what was said of windows."""
+        ...
+
+    def classify(self, windows: Sequence[PoseStream]) -> NDArray[np.float32]:
+        """(N,A) probabilities for windows of T rows each, N at least 1; a row of zeros where nothing can be said.
+
+        Rows of a window lie ``1 / rate`` seconds apart; one in which the person was not seen has scores of 0.
+        """
         ...

@@ -13,12 +13,12 @@ from posepipe.config import Config
 from posepipe.errors import UsageError
 from posepipe.io.zoo import PublicWeights, fetched, public_weights
 from posepipe.skeleton import COCO17, Skeleton
-from posepipe.stages import Detector, PoseEstimator, Tracker
+from posepipe.stages import ActionRecogniser, Detector, PoseEstimator, Tracker
 from posepipe.stages.engine import Engine
 from posepipe.stages.pose import CHECKPOINTS, HeatmapPose, open_pose
 from posepipe.types import Poses, Tracks
 
-__all__ = ["NoTracker", "build_detector", "build_pose", "build_tracker"]
+__all__ = ["NoTracker", "build_actions", "build_detector", "build_pose", "build_tracker"]
 
 _BOX_FILES = (".txt", ".csv", ".json")
 _POSE_FILES = (".onnx", ".xml", *CHECKPOINTS)
@@ -204,6 +204,39 @@ def build_tracker(config: Config, skeleton: Skeleton = COCO17) -> Tracker:
     if config.tracker == "none":
         return NoTracker()
     raise _unknown("tracker", config.tracker, ["posesort", "sort", "bytetrack", "ocsort", "none"])
+
+
+def build_actions(config: Config, skeleton: Skeleton) -> ActionRecogniser | None:
+    """What says what people do, as ``config.actions`` names it; None for ``none``.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    skeleton
+        The keypoints that it will be given.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown, the device is not to be had, or the network takes keypoints that the skeleton lacks.
+    WeightsError
+        The weights cannot be used.
+    """
+    name = config.actions
+    if name == "none" or (name == "auto" and not set(COCO17.keypoints) <= set(skeleton.keypoints)):
+        return None
+    from posepipe.stages.action import OnnxActions
+
+    if name in ("auto", "small"):
+        from posepipe.io.weights import weights_path
+
+        path = weights_path("action_small")
+    elif Path(name).suffix.lower() == ".onnx":
+        path = Path(name)
+    else:
+        raise _unknown("action network", name, ["auto", "small", "none", "FILE.onnx"], "actions")
+    return OnnxActions(path, skeleton, device=config.device, threads=config.threads)
 
 
 class NoTracker:

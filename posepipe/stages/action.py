@@ -1,0 +1,215 @@
+"""What people do: a network of the PoseC3D family that looks at the last seconds of everybody's pose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.errors import UsageError, WeightsError
+from posepipe.io.schema import SCORE_DECIMALS, rounded
+from posepipe.skeleton import Skeleton
+from posepipe.stages import WindowRecogniser
+from posepipe.stages.engine import Engine
+from posepipe.streams.spans import SpanRules, WindowLog, decide
+from posepipe.streams.windows import TimeWindow, TimeWindows, windows_of
+from posepipe.types import Action, FrameResult, PoseStream
+from posepipe.volumes.clips import HeatmapRecipe, window_maps
+from posepipe.volumes.window import Window, compact_box
+
+__all__ = ["LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
+
+#: px; of people whose keypoints span less, both ways, nothing is said.
+LEAST_PX = 24.0
+# Four windows lie over every moment.
+_OVERLAP = 4
+
+
+class OnnxActions:
+    """An action network in an ONNX file, on maps of one person's keypoints over time.
+
+    Input ``pose`` float32 (N,K,T,h,w), maps in [0,1]; output ``fine`` (N,A) probabilities. The card in the file says
+    the ``labels``, the names of the ``keypoints``, how maps are made (``size``, ``sigma``, ``cells``,
+    ``keypoint_score``), how many seconds a window has (``window_s``), the ``temperature`` that makes probabilities
+    honest, and ``abstain``: the probability below which the network does not know.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    skeleton
+        The keypoints that it will be given; those that the network takes are found among them by their names.
+    device, threads
+        As :class:`~posepipe.stages.engine.Engine` takes them.
+
+    Attributes
+    ----------
+    labels
+        A names.
+    samples, rate, step
+        Of the windows, as :class:`~posepipe.streams.windows.TimeWindows` takes them.
+    rules
+        How spans are made.
+    weights
+        The file.
+    description
+        Engine, version, provider and threads, for people.
+
+    Raises
+    ------
+    WeightsError
+        The file is no action network, or its card lacks something.
+    UsageError
+        The skeleton lacks a keypoint that the network takes.
+    """
+
+    def __init__(self, path: str | Path, skeleton: Skeleton, *, device: str = "auto", threads: int = 0) -> None:
+        self.weights = Path(path)
+        engine = Engine(path, device=device, threads=threads, batch=16)
+        if engine.card.get("kind") != "action" or "fine" not in engine.outputs or len(engine.shape) != 4:
+            raise WeightsError(
+                f"{path} is no action network",
+                got=f"kind {engine.card.get('kind')!r}, outputs {', '.join(engine.outputs)}, input {engine.shape}",
+                expected="a card of kind 'action', input (N,K,T,h,w), output 'fine'",
+                hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
+            )
+        self._engine, self._fine = engine, engine.outputs.index("fine")
+        self.labels = texts(engine, "labels")
+        names = texts(engine, "keypoints")
+        self.samples = _whole(engine, "frames", engine.shape[1])
+        size = _whole(engine, "size", engine.shape[2])
+        if engine.shape[0] not in (None, len(names)):
+            raise WeightsError(f"the card in {path} names {len(names)} keypoints for {engine.shape[0]} maps")
+        self.skeleton = skeleton
+        self._places = keypoint_places(names, skeleton, self.weights)
+        self.rate = self.samples / engine.number("window_s", 2.0)
+        self.step = max(1, self.samples // _OVERLAP)
+        self.rules = SpanRules(abstain=min(1.0, engine.number("abstain", 0.5)))
+        self._power = 1 / engine.number("temperature", 1.0)
+        cells = engine.card.get("cells", "corner")
+        if cells not in ("corner", "centre"):
+            raise WeightsError(f"the card in {path} has bad cells", got=repr(cells), expected="corner or centre")
+        least = engine.card.get("keypoint_score", 0.0)
+        if not isinstance(least, (int, float)) or not 0 <= least < 1:
+            raise WeightsError(f"the card in {path} has a bad keypoint_score", got=repr(least), expected="0 to 1")
+        sigma = engine.number("sigma", 0.6)
+        self._recipe = HeatmapRecipe(self.samples, 1, size, sigma, cells=cells, keypoint_score=float(least))
+
+    @property
+    def description(self) -> str:
+        """What it runs on."""
+        return self._engine.description
+
+    def classify(self, windows: Sequence[PoseStream]) -> NDArray[np.float32]:
+        """(N,A) probabilities of the labels in windows of T rows; zeros for people too small to be read."""
+        found = np.zeros((len(windows), len(self.labels)), np.float32)
+        maps = {i: volume for i, window in enumerate(windows) if (volume := self._maps(window)) is not None}
+        if maps:
+            fine = self._engine.run(np.stack(list(maps.values())))[self._fine]
+            if fine.shape != (len(maps), len(self.labels)):
+                raise WeightsError(
+                    f"{self.weights} gives outputs of another shape",
+                    got=fine.shape,
+                    expected=(len(maps), len(self.labels)),
+                )
+            sharp = np.clip(fine.astype(np.float64), 1e-12, 1) ** self._power
+            found[list(maps)] = sharp / sharp.sum(1, keepdims=True)
+        return found
+
+    def _maps(self, window: PoseStream) -> NDArray[np.float32] | None:
+        """(K,T,h,w) of one person in the square about all keypoints."""
+        xy, score = window.xy[:, self._places], window.score[:, self._places]
+        score = np.where(score >= self._recipe.keypoint_score, score, 0)
+        box = compact_box(xy, score, threshold=0.0)
+        if box is None or (box[2] - box[0]) < LEAST_PX:
+            return None
+        size = self._recipe.size
+        return window_maps(xy[None], score[None], Window.of(box).resized(size, size), self._recipe, self.skeleton)
+
+    def recognise(self, stream: PoseStream) -> list[Action]:
+        """What one person did, from the whole stream: spans that do not overlap."""
+        log = WindowLog(self.labels, self.rules)
+        for window in windows_of(stream, self.samples, self.rate, self.step):
+            log.add(said_of([window], self))
+        return log.spans()
+
+    def close(self) -> None:
+        """Nothing is held but the network."""
+
+
+class ActionWatch:
+    """Takes results in order of time and adds to each what the recogniser says of the windows that end with it.
+
+    Parameters
+    ----------
+    recogniser
+        Looks at windows.
+    skeleton
+        That of the results.
+    """
+
+    def __init__(self, recogniser: WindowRecogniser, skeleton: Skeleton) -> None:
+        self._recogniser = recogniser
+        self._windows = TimeWindows(recogniser.samples, recogniser.rate, recogniser.step, skeleton)
+
+    def update(self, result: FrameResult, known: Iterable[Action] | None = None) -> FrameResult:
+        """The result with actions; those that are ``known`` from an earlier run are taken as they are."""
+        windows = self._windows.update(result)
+        actions = tuple(said_of(windows, self._recogniser) if known is None else known)
+        return FrameResult(result.frame_index, result.pts, result.tracks, actions, result.skipped, result.cut)
+
+
+def said_of(windows: Sequence[TimeWindow], recogniser: WindowRecogniser) -> list[Action]:
+    """What a recogniser says of some windows, at the resolution of records."""
+    if not windows:
+        return []
+    probs = rounded(recogniser.classify([window.stream for window in windows]), SCORE_DECIMALS).astype(np.float32)
+    actions = []
+    for window, row in zip(windows, probs, strict=True):
+        label, place = decide(row, recogniser.labels, recogniser.rules.abstain)
+        extent = window.start, window.end, round(window.start_s, 6), round(window.end_s, 6)
+        actions.append(Action(window.stream.track_id, label, place, row, *extent))
+    return actions
+
+
+def keypoint_places(names: Sequence[str], skeleton: Skeleton, weights: Path) -> NDArray[np.int64]:
+    """Where the keypoints that a network takes stand in a skeleton.
+
+    Raises
+    ------
+    UsageError
+        The skeleton has no keypoint of such a name.
+    """
+    missing = [name for name in names if name not in skeleton.keypoints]
+    if missing:
+        raise UsageError(
+            f"{weights.name} takes keypoints that skeleton {skeleton.name!r} has not: {', '.join(missing[:5])}",
+            got=f"{len(skeleton)} keypoints",
+            expected=f"the {len(names)} of the network among them",
+            hint="--no-actions runs without, --actions FILE names a network for these keypoints",
+        )
+    return np.array([skeleton.keypoints.index(name) for name in names], np.int64)
+
+
+def texts(engine: Engine, name: str) -> tuple[str, ...]:
+    """A list of texts of a card, all different; raises `WeightsError` where there is none."""
+    value: Any = engine.card.get(name)
+    good = isinstance(value, list) and value and all(isinstance(text, str) and text for text in value)
+    if not good or len(set(value)) != len(value):
+        raise WeightsError(f"the card in {engine.path} has no {name}", got=repr(value)[:60], expected="different texts")
+    return tuple(value)
+
+
+def _whole(engine: Engine, name: str, size: int | None) -> int:
+    """A size of the input, from the graph or, where it is free there, from the card."""
+    value = engine.card.get(name, size) if size is None else size
+    if type(value) is not int or not 0 < value < 1 << 12:
+        raise WeightsError(f"the card in {engine.path} has a bad {name}", got=repr(value), expected="a whole number")
+    stated = engine.card.get(name, value)
+    if not math.isclose(stated, value):
+        raise WeightsError(f"the card in {engine.path} says {name} {stated}, its network {value}")
+    return value
