@@ -28,7 +28,7 @@ from posepipe.models.pose_files import fill, read_tensors
 from posepipe.models.pose_light import TAPS, PyramidPose
 from posepipe.models.pose_resnet import FastPose, SimpleBaseline
 from posepipe.models.pose_vit import PATCH, VitPose
-from posepipe.models.sppe import SppeSmall
+from posepipe.models.sppe import MOBILENET_V2, SppeSmall
 from posepipe.skeleton import COCO17
 
 __all__ = ["load_pose_checkpoint", "pose_card"]
@@ -241,10 +241,20 @@ def _pyramid(tensors: Mapping[str, Tensor], keypoints: int, inputs: int) -> tupl
     first, second, third = (tensors[f"laterals.{i}.conv.weight"].shape[0] for i in range(3))
     widths = (first, second, third)
     if "logits.conv.weight" in tensors:
-        return "sppe_small", SppeSmall(keypoints, widths, inputs)
+        return "sppe_small", SppeSmall(keypoints, widths, inputs, _trunk_blocks(tensors))
     top = tensors["top.conv.weight"].shape[1]
     backbone = next(name for name, taps in TAPS.items() if taps[-1][1] == top)
     return backbone, PyramidPose(keypoints, backbone, widths=widths, head=inputs)
+
+
+def _trunk_blocks(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Blocks of each stage of a MobileNetV2 trunk, told by the channels that they put out."""
+    layers = max(int(name.split(".")[1]) for name in tensors if name.startswith("trunk."))
+    outputs = []
+    for layer in range(1, layers):
+        last = max(name for name in tensors if name.startswith(f"trunk.{layer}.layers.") and name.endswith(".weight"))
+        outputs.append(tensors[last].shape[0])
+    return tuple(outputs.count(channels) for _, channels, _, _ in MOBILENET_V2)
 
 
 def _vit(path: Path, tensors: Mapping[str, Tensor], keypoints: int) -> tuple[str, nn.Module, tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Single-person pose estimation: an image crop in, one location posterior a keypoint out.
 
 `SppeSmall` is MobileNetV2 with a thin feature pyramid up to stride 4 (the layout of MoveNet Lightning's keypoint
-branch, so its published weights are a start), with wider pyramid levels.
+branch, so its published weights are a start), with more blocks at low resolution and wider pyramid levels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from posepipe.models.blocks import ConvAct, InvertedResidual, SeparableConv, upsample2
 
-__all__ = ["MOBILENET_V2", "PosteriorExport", "SppeSmall", "multiply_adds"]
+__all__ = ["BLOCKS", "MOBILENET_V2", "PosteriorExport", "SppeSmall", "multiply_adds"]
 
 #: (expansion, channels, blocks, stride of the first block) of MobileNetV2, width 1.0
 MOBILENET_V2 = (
@@ -24,8 +24,10 @@ MOBILENET_V2 = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-# Layers of the trunk whose outputs feed the pyramid: stride 4, 8, 16 (24, 32, 64 channels) and 32 (1280).
-_TAPS = (3, 6, 10, 18)
+#: blocks of each stage of MobileNetV2 here: more where a block costs least, at stride 16
+BLOCKS = (1, 2, 3, 6, 6, 4, 1)
+# Stages of the trunk whose outputs feed the pyramid, with the top: stride 4, 8, 16.
+_TAP_STAGES = (1, 2, 3)
 _TAP_CHANNELS = (24, 32, 64)
 
 
@@ -40,16 +42,35 @@ class SppeSmall(nn.Module):
         Channels of the pyramid at stride 16, 8 and 4.
     head : int
         Hidden channels of the head.
+    blocks : tuple of int
+        Blocks of each of the trunk's seven stages.
+
+    Attributes
+    ----------
+    blocks : tuple of int
+        As given.
+    taps : tuple of int
+        Layers of the trunk whose outputs feed the pyramid, beside the last.
     """
 
-    def __init__(self, keypoints: int = 17, widths: tuple[int, int, int] = (64, 64, 40), head: int = 96) -> None:
+    def __init__(
+        self,
+        keypoints: int = 17,
+        widths: tuple[int, int, int] = (128, 128, 96),
+        head: int = 128,
+        blocks: tuple[int, ...] = BLOCKS,
+    ) -> None:
         super().__init__()
         trunk: list[nn.Module] = [ConvAct(3, 32, 3, 2, activation=nn.ReLU6(inplace=True))]
         channels = 32
-        for expand, outputs, blocks, stride in MOBILENET_V2:
-            for index in range(blocks):
+        taps = []
+        for (stage, (expand, outputs, _, stride)), count in zip(enumerate(MOBILENET_V2), blocks, strict=True):
+            for index in range(count):
                 trunk.append(InvertedResidual(channels, outputs, stride if index == 0 else 1, expand))
                 channels = outputs
+            if stage in _TAP_STAGES:
+                taps.append(len(trunk) - 1)
+        self.blocks, self.taps = blocks, tuple(taps)
         trunk.append(ConvAct(channels, 1280, activation=nn.ReLU6(inplace=True)))
         self.trunk = nn.ModuleList(trunk)
         self.top = ConvAct(1280, widths[0])
@@ -92,14 +113,14 @@ class SppeSmall(nn.Module):
         taps: list[Tensor] = []
         for index in range(first, last):
             x = self.trunk[index](x)
-            if index in _TAPS and index != last - 1:
+            if index in self.taps and index != last - 1:
                 taps.append(x)
         return [*taps, x]
 
     def finish(self, begun: list[Tensor]) -> Tensor:
         """Logits from what `encode` gave for the first `frozen_layers` (at least 1) layers."""
         first = max(1, self.frozen_layers)
-        kept = begun if first - 1 in _TAPS else begun[:-1]
+        kept = begun if first - 1 in self.taps else begun[:-1]
         *taps, top = [*kept, *self.encode(begun[-1], first, len(self.trunk))]
         y: Tensor = self.top(top)
         for lateral, smooth, tap in zip(self.laterals, self.smooth, reversed(taps), strict=True):

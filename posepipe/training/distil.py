@@ -21,14 +21,16 @@ from torch.nn import functional
 
 from posepipe.errors import MissingExtraError, WeightsError
 from posepipe.heatmaps import CellGrid
+from posepipe.models.blocks import IMAGENET, Normalise
+from posepipe.models.openvino_graph import OpenVinoNetwork
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
 from posepipe.models.sppe import PosteriorExport
 from posepipe.training.recipe import DistilRecipe
 
 __all__ = ["Teacher", "load_teacher"]
 
-#: mean and deviation of ImageNet's pixels, which OpenVINO models of PaddleDetection expect
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+#: standard deviation, in cells, of the gaussians that public networks of peak maps learn
+PEAK_SIGMA = 2.0
 #: standard deviation, in cells, of the window in which a posterior's mass counts as one answer
 _SIGMA = 2.0
 
@@ -57,6 +59,16 @@ class Teacher:
         cells: Literal["centre", "corner", "aligned"],
     ) -> None:
         self._run, self._size, self._posterior, self._cells = run, size, posterior, cells
+        self._power = 1.0
+
+    def sharpen_to(self, sigma: float) -> None:
+        """Teach peak maps at a width of `sigma` cells.
+
+        They are gaussians of 2 cells over a low but wide ground; summed over all cells the ground weighs as much as the
+        peak. Raised to the power (2 / sigma)^2 the gaussian has that width, and the ground is gone.
+        """
+        if not self._posterior:
+            self._power = (PEAK_SIGMA / sigma) ** 2
 
     def __deepcopy__(self, _memo: object) -> Teacher:
         # The moving average of the weights starts from a deep copy of the module under training; engines have none.
@@ -87,7 +99,7 @@ class Teacher:
             image = functional.interpolate(image, self._size, mode="bilinear", antialias=True)
         seen = self._run(image).float().clamp_min(0)
         confidence = _mass_about_peak(seen) if self._posterior else seen.amax((-2, -1)).clamp(0, 1)
-        seen = self._on_students_cells(seen, (image.shape[2], image.shape[3]), maps)
+        seen = self._on_students_cells(seen, (image.shape[2], image.shape[3]), maps) ** self._power
         return seen / seen.sum((-2, -1), keepdim=True).clamp_min(1e-9), confidence
 
     def _on_students_cells(self, seen: Tensor, crop: tuple[int, int], maps: tuple[int, int]) -> Tensor:
@@ -116,7 +128,9 @@ def _mass_about_peak(posterior: Tensor) -> Tensor:
     return flat.amax((-3, -2, -1)).view(posterior.shape[:2]).clamp(0, 1)
 
 
-def load_teacher(recipe: DistilRecipe, keypoints: int, size: tuple[int, int], threads: int) -> Teacher:
+def load_teacher(
+    recipe: DistilRecipe, keypoints: int, size: tuple[int, int], threads: int, *, sigma: float = PEAK_SIGMA
+) -> Teacher:
     """The teacher that a recipe names.
 
     Parameters
@@ -129,6 +143,8 @@ def load_teacher(recipe: DistilRecipe, keypoints: int, size: tuple[int, int], th
         (height, width) of the student's input.
     threads
         Of engines on the CPU.
+    sigma
+        Standard deviation of the student's targets, cells: peak maps are taught at this width.
 
     Raises
     ------
@@ -142,6 +158,7 @@ def load_teacher(recipe: DistilRecipe, keypoints: int, size: tuple[int, int], th
         raise WeightsError(f"no such teacher: {path}", hint="Name a file in [distil] teacher")
     loaders = {".onnx": _onnx, ".xml": _openvino}
     teacher = loaders.get(path.suffix, _checkpoint)(path, threads)
+    teacher.sharpen_to(sigma)
     taught, _ = teacher(torch.zeros(1, 3, *size), (size[0] // 4, size[1] // 4))
     if taught.shape[1] != keypoints:
         raise WeightsError(f"{path} gives {taught.shape[1]} maps", expected=f"{keypoints}")
@@ -183,24 +200,24 @@ def _onnx(path: Path, threads: int) -> Teacher:
 
 
 def _openvino(path: Path, threads: int) -> Teacher:
+    """A model of PaddleDetection: OpenVINO runs it on a CPU, torch beside a student on a GPU."""
+    graph = OpenVinoNetwork(path)
+    if torch.cuda.is_available():
+        return Teacher(nn.Sequential(Normalise(IMAGENET), graph).eval(), graph.size, posterior=False, cells="corner")
     try:
         import openvino
     except ImportError as error:
         raise MissingExtraError(f"the teacher {path.name}", "bench") from error
     try:
-        core = openvino.Core()
-        model = core.read_model(path)
-        shape = model.inputs[0].partial_shape
-        size = (shape[2].get_length(), shape[3].get_length())
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": max(1, threads)})
+        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": max(1, threads)})
     except Exception as error:  # openvino raises plain RuntimeError of many kinds
         raise WeightsError(f"cannot read the OpenVINO model {path}: {error}") from error
-    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _STD))
+    normalise = Normalise(IMAGENET)
 
     def run(image: Tensor) -> Tensor:
-        pixels = (image.cpu() - mean) / deviation
+        pixels = normalise(image.cpu())
         # The model is for one picture at a time.
         maps = np.concatenate([compiled([one[None].numpy()])[0] for one in pixels])
         return torch.from_numpy(maps).to(image.device)
 
-    return Teacher(run, size, posterior=False, cells="corner")
+    return Teacher(run, graph.size, posterior=False, cells="corner")

@@ -228,7 +228,7 @@ def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_l
     network, teacher = start_network(recipe), None
     if recipe.distil.teacher:
         size = (recipe.height, recipe.width)
-        teacher = load_teacher(recipe.distil, len(COCO17), size, recipe.engine.threads)
+        teacher = load_teacher(recipe.distil, len(COCO17), size, recipe.engine.threads, sigma=recipe.sigma)
     data = _training_data(known, recipe)
     validation: DataLoader[Any] = DataLoader(
         _samples(held.people, recipe, vary=False),  # type: ignore[arg-type]

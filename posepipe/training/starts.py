@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from posepipe.errors import WeightsError
 from posepipe.models.blocks import ConvAct, InvertedResidual
-from posepipe.models.sppe import SppeSmall
+from posepipe.models.sppe import MOBILENET_V2, SppeSmall
 
 __all__ = ["MOVENET_PACKAGE_SHA256", "load_movenet", "read_tfjs", "read_tfjs_package", "verify_sha256"]
 
@@ -110,7 +110,8 @@ def load_movenet(network: SppeSmall, arrays: Arrays) -> None:
     """Copy MoveNet Lightning's keypoint branch into `network`, in place.
 
     A wider pyramid keeps the function: the published channels come first, what new channels feed into them is
-    zero, and new channels start from their random initialisation (so they get gradients at once).
+    zero, and new channels start from their random initialisation (so they get gradients at once). So does a deeper
+    trunk: blocks beyond the published ones of a stage are the identity at first.
 
     Raises
     ------
@@ -142,14 +143,26 @@ def _load_trunk(network: SppeSmall, arrays: Arrays) -> None:
     key = _NEURAL + "model/"
     _load_conv(trunk[0], arrays, key + "Conv1/Conv2D_weights", key + "Conv1/Conv2D_bn_offset")
     _load_conv(trunk[-1], arrays, key + "Conv_1/Conv2D_weights", key + "Conv_1/Conv2D_bn_offset")
-    for index, block in enumerate(trunk[1:-1]):
-        if not isinstance(block, InvertedResidual):
-            raise WeightsError(f"trunk layer {index + 1} is {type(block).__name__}, expected InvertedResidual")
-        name = key + (f"block_{index}_" if index else "expanded_conv_")
-        parts = ["expand", "depthwise", "project"][-len(block.layers) :]
-        for part, layer in zip(parts, block.layers, strict=True):
-            kind = "depthwise" if part == "depthwise" else "Conv2D"
-            _load_conv(layer, arrays, f"{name}{part}/{kind}_weights", f"{name}{part}/{kind}_bn_offset")
+    published = iter(range(sum(count for _, _, count, _ in MOBILENET_V2)))
+    own = iter(trunk[1:-1])
+    for (_, _, count, _), blocks in zip(MOBILENET_V2, network.blocks, strict=True):
+        for place in range(blocks):
+            block = next(own)
+            if not isinstance(block, InvertedResidual):
+                raise WeightsError(f"a trunk layer is {type(block).__name__}, expected InvertedResidual")
+            if place < count:
+                _load_block(block, arrays, next(published))
+            else:  # one more of the stage: adds nothing to its input at first
+                for value in block.layers[-1].parameters():
+                    nn.init.zeros_(value)
+
+
+def _load_block(block: InvertedResidual, arrays: Arrays, index: int) -> None:
+    name = _NEURAL + "model/" + (f"block_{index}_" if index else "expanded_conv_")
+    parts = ["expand", "depthwise", "project"][-len(block.layers) :]
+    for part, layer in zip(parts, block.layers, strict=True):
+        kind = "depthwise" if part == "depthwise" else "Conv2D"
+        _load_conv(layer, arrays, f"{name}{part}/{kind}_weights", f"{name}{part}/{kind}_bn_offset")
 
 
 def _load_conv(layer: nn.Module | Tensor, arrays: Arrays, weight: str, bias: str | None) -> None:

@@ -14,11 +14,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from posepipe.errors import WeightsError
+from posepipe.models.pose_checkpoints import load_pose_checkpoint
 from posepipe.models.sppe import MOBILENET_V2, PosteriorExport, SppeSmall, multiply_adds
 
 starts = pytest.importorskip("posepipe.training.starts", reason="needs the train extra")
 
-MOVENET_WIDTHS = (64, 32, 24)
+#: widths of the pyramid, of the head, and blocks of the trunk as published
+MOVENET = {"widths": (64, 32, 24), "head": 96, "blocks": tuple(count for _, _, count, _ in MOBILENET_V2)}
 NEURAL = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/"
 HEAD = "StatefulPartitionedCall/kpt_heatmap_0/"
 
@@ -81,8 +83,19 @@ def picture(count: int, height: int = 64, width: int = 64) -> torch.Tensor:
 
 def test_size_and_cost_are_pinned() -> None:
     network = SppeSmall()
-    assert sum(p.numel() for p in network.parameters()) == 2_311_929
-    assert multiply_adds(network, 256, 192) == 329_865_216
+    assert sum(p.numel() for p in network.parameters()) == 3_218_449
+    assert multiply_adds(network, 256, 192) == 506_833_920
+
+
+@pytest.mark.parametrize("blocks", [(1, 2, 3, 4, 3, 3, 1), (1, 2, 3, 6, 6, 4, 1), (1, 2, 5, 4, 3, 3, 2)])
+def test_a_checkpoint_tells_the_trunks_depth(blocks: tuple[int, ...], tmp_path: Path) -> None:
+    network = SppeSmall(17, (64, 64, 40), 96, blocks)
+    torch.save(network.state_dict(), tmp_path / "trunk.pth")
+    loaded, card = load_pose_checkpoint(tmp_path / "trunk.pth")
+    assert card["network"] == "sppe_small"
+    assert loaded.blocks == blocks
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(picture(1)), network.eval()(picture(1)))
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 96), (64, 96)])
@@ -105,9 +118,9 @@ def test_frozen_layers_change_gradients_but_not_the_function(layers: int) -> Non
         assert all((p.grad is None) == (index < layers) for p in layer.parameters())
 
 
-def test_a_wider_network_starts_as_the_published_function(tfjs: tuple[bytes, bytes]) -> None:
+def test_a_wider_and_deeper_network_starts_as_the_published_function(tfjs: tuple[bytes, bytes]) -> None:
     arrays = starts.read_tfjs(*tfjs)
-    narrow, wide = SppeSmall(widths=MOVENET_WIDTHS).eval(), SppeSmall().eval()
+    narrow, wide = SppeSmall(**MOVENET).eval(), SppeSmall().eval()
     starts.load_movenet(narrow, arrays)
     starts.load_movenet(wide, arrays)
     with torch.no_grad():
@@ -116,11 +129,13 @@ def test_a_wider_network_starts_as_the_published_function(tfjs: tuple[bytes, byt
     torch.testing.assert_close(got, expected)
     # The new channels do something, so that they are trained from the first step on.
     assert float(wide.smooth[0].pointwise.conv.weight[32:].detach().abs().sum()) > 0
+    wide(picture(2)).square().mean().backward()
+    assert all(float(wide.trunk[i].layers[-1].conv.weight.grad.abs().sum()) > 0 for i in (11, 12))
 
 
 def test_layouts_are_turned_the_right_way(tfjs: tuple[bytes, bytes]) -> None:
     arrays = starts.read_tfjs(*tfjs)
-    network = SppeSmall(widths=MOVENET_WIDTHS)
+    network = SppeSmall(**MOVENET)
     starts.load_movenet(network, arrays)
     source = arrays[NEURAL + "model/Conv1/Conv2D_weights"]
     assert float(network.trunk[0].conv.weight.detach()[5, 2, 0, 1]) == source[0, 1, 2, 5]
@@ -145,7 +160,7 @@ def test_a_missing_or_misshapen_tensor_is_named(tfjs: tuple[bytes, bytes]) -> No
     with pytest.raises(WeightsError, match="conv2d_5"):
         starts.load_movenet(SppeSmall(), {k: v for k, v in arrays.items() if k != name})
     with pytest.raises(WeightsError, match="does not fit"):
-        starts.load_movenet(SppeSmall(), arrays | {name: np.zeros((1, 1, 97, 17), np.float32)})
+        starts.load_movenet(SppeSmall(), arrays | {name: np.zeros((1, 1, 129, 17), np.float32)})
     with pytest.raises(WeightsError, match="not finite"):
         starts.load_movenet(SppeSmall(), arrays | {name: np.full((1, 1, 96, 17), np.nan, np.float32)})
 
@@ -208,7 +223,6 @@ def test_the_embedded_weights_are_the_ones_for_fine_tuning() -> None:
     import hashlib
 
     import onnxruntime
-    from safetensors.torch import load_file
 
     weights = Path(__file__).parents[2] / "models/sppe_small/sppe_small.safetensors"
     if not weights.is_file():
@@ -218,8 +232,7 @@ def test_the_embedded_weights_are_the_ones_for_fine_tuning() -> None:
     )
     about = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
     assert about["safetensors_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    network = SppeSmall()
-    network.load_state_dict(load_file(weights))
+    network, _ = load_pose_checkpoint(weights)
     with torch.no_grad():
         expected = PosteriorExport(network).eval()(picture(1, 256, 192)).numpy()
     got = session.run(None, {"image": picture(1, 256, 192).numpy()})[0]
