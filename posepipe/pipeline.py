@@ -1,6 +1,6 @@
 """The way of the data: frames in, one result a frame out, in order, at bounded memory.
 
-Detector, pose estimator and tracker are constructor arguments: any object with the methods of
+Detector, pose estimator, tracker and recogniser of actions are constructor arguments: any object with the methods of
 :mod:`posepipe.stages` will do; what is not given is built from the :class:`~posepipe.config.Config` on first use.
 """
 
@@ -19,7 +19,8 @@ from posepipe.config import Config
 from posepipe.errors import PosepipeError, StageError, UsageError
 from posepipe.io.schema import SCORE_DECIMALS, XY_DECIMALS, rounded
 from posepipe.scheduling import make_schedule, still_there
-from posepipe.stages import Detector, PoseEstimator, Tracker
+from posepipe.stages import ActionRecogniser, Detector, PoseEstimator, Tracker, WindowRecogniser
+from posepipe.stages.action import ActionWatch
 from posepipe.tracking.cuts import CutFinder
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
@@ -57,7 +58,7 @@ def quantise(poses: Poses) -> Poses:
 
 
 class Pipeline:
-    """From frames to people, poses and tracks.
+    """From frames to people, poses, tracks and actions.
 
     Parameters
     ----------
@@ -66,11 +67,15 @@ class Pipeline:
         is given is reset by every :meth:`process`; one that is built is built anew.
     config
         Settings; None means the defaults.
+    actions
+        As the others. One that looks at windows is asked while frames come; one that wants whole streams is for those
+        who have them (`posepipe.run`), and :meth:`process` leaves it alone.
 
     Attributes
     ----------
     timings
-        Time spent in ``read``, ``detector``, ``pose`` and ``tracker`` by the latest :meth:`process`.
+        Time spent in ``read``, ``detector``, ``pose``, ``tracker`` and, where there is one, ``actions`` by the latest
+        :meth:`process`.
     """
 
     def __init__(
@@ -79,11 +84,13 @@ class Pipeline:
         pose: PoseEstimator | None = None,
         tracker: Tracker | None = None,
         config: Config | None = None,
+        actions: ActionRecogniser | None = None,
     ) -> None:
         self.config = config if config is not None else Config()
         self._detector = detector
         self._pose = pose
         self._tracker = tracker
+        self._actions, self._actions_built = actions, actions is not None
         self.timings: dict[str, Timing] = {}
 
     @property
@@ -103,6 +110,25 @@ class Pipeline:
 
             self._pose = build_pose(self.config, self.detector)
         return self._pose
+
+    @property
+    def actions(self) -> ActionRecogniser | None:
+        """The recogniser of actions in use, None where there is none; built on first use."""
+        if not self._actions_built:
+            from posepipe.stages.build import build_actions
+
+            self._actions, self._actions_built = build_actions(self.config, self.pose.skeleton), True
+        return self._actions
+
+    @property
+    def networks(self) -> dict[str, object]:
+        """The stages that have weights, by name."""
+        found: dict[str, object] = {"detector": self.detector, "pose": self.pose}
+        return found if self.actions is None else {**found, "actions": self.actions}
+
+    def _fresh_watch(self) -> ActionWatch | None:
+        recogniser = self.actions
+        return ActionWatch(recogniser, self.pose.skeleton) if isinstance(recogniser, WindowRecogniser) else None
 
     def _fresh_tracker(self) -> Tracker:
         if self._tracker is None:
@@ -129,7 +155,8 @@ class Pipeline:
             time, given ``pts = number / NOMINAL_FPS``.
         recorded
             Results of an earlier run that broke off, for the first frames of ``frames``: their poses go through the
-            tracker again and no network looks at those frames. What follows equals an unbroken run.
+            tracker again and no network looks at those frames; their actions are taken as they are. What follows
+            equals an unbroken run.
 
         Raises
         ------
@@ -149,7 +176,7 @@ class Pipeline:
     def _process(
         self, frames: Iterable[Frame | NDArray[np.uint8]], recorded: Iterator[FrameResult]
     ) -> Generator[FrameResult, None, None]:
-        run = _Run(self.config, self.detector, self.pose, self._fresh_tracker())
+        run = _Run(self.config, self.detector, self.pose, self._fresh_tracker(), self._fresh_watch())
         self.timings = run.timings
         alone = bool(getattr(frames, "live", False)) or run.schedule.looks_back
         chunk: list[_Work] = []
@@ -218,9 +245,12 @@ class _Work:
 class _Run:
     """The state of one pass over one source: its own tracker, counters and clocks."""
 
-    def __init__(self, config: Config, detector: Detector, pose: PoseEstimator, tracker: Tracker) -> None:
-        self.config, self.detector, self.pose, self.tracker = config, detector, pose, tracker
-        self.timings = {name: Timing() for name in ("read", "detector", "pose", "tracker")}
+    def __init__(
+        self, config: Config, detector: Detector, pose: PoseEstimator, tracker: Tracker, watch: ActionWatch | None
+    ) -> None:
+        self.config, self.detector, self.pose, self.tracker, self.watch = config, detector, pose, tracker, watch
+        stages = ("read", "detector", "pose", "tracker", *(("actions",) if watch is not None else ()))
+        self.timings = {name: Timing() for name in stages}
         self.seen = 0
         self.cuts = CutFinder()
         self.schedule = make_schedule(config)
@@ -280,7 +310,7 @@ class _Run:
                 yield from self.finish([work])
             return
         for work, seen in zip(chunk, poses, strict=True):
-            yield self.follow(work, seen)
+            yield self.recognise(work, self.follow(work, seen))
 
     def estimate(self, chunk: Sequence[_Work]) -> list[Poses]:
         """Quantised poses of every frame of the chunk; recorded ones are taken as they are."""
@@ -331,3 +361,10 @@ class _Run:
             )
         self.schedule.note(tracks)
         return FrameResult(frame.index, frame.pts, tracks, cut=work.cut)
+
+    def recognise(self, work: _Work, result: FrameResult) -> FrameResult:
+        """Add what people did in the windows that end with the next frame."""
+        if self.watch is None:
+            return result
+        with self.stage("actions", [work]):
+            return self.watch.update(result, None if work.recorded is None else work.recorded.actions)

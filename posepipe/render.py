@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.types import FrameResult
 
-__all__ = ["Trails", "draw", "person_colour"]
+__all__ = ["Captions", "Trails", "draw", "person_colour"]
 
 Colour = tuple[int, int, int]
 
@@ -47,6 +47,7 @@ def draw(
     skeleton: Skeleton = COCO17,
     keypoint_score: float = 0.3,
     trails: Trails | None = None,
+    captions: Mapping[int, str] | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of the picture with the confirmed people of a frame drawn on it.
 
@@ -66,6 +67,8 @@ def draw(
         Least score of a joint that is drawn; one of score 0 never is.
     trails
         Takes the frame and draws where people came from; None draws no trails.
+    captions
+        What stands beside a person's id, by id (`Captions.update`); None: the actions that the frame itself holds.
 
     Returns
     -------
@@ -77,6 +80,8 @@ def draw(
     scale = min(canvas.shape[:2]) / 360
     if trails is not None:
         trails.draw(canvas, result)
+    if captions is None:
+        captions = {action.track_id: action.label for action in result.actions if action.label_id >= 0}
     # Far people first: the near ones, whose boxes reach lower, lie on top.
     order = sorted(np.flatnonzero(tracks.confirmed).tolist(), key=lambda i: float(poses.boxes[i, 3]))
     for i in order:
@@ -88,8 +93,8 @@ def draw(
         _skeleton(canvas, poses.xy[i], found, skeleton, shades, colour, width)
     for i in order:  # texts last, so that no line crosses them
         track_id = int(tracks.track_id[i])
-        actions = [action.label for action in result.actions if action.track_id == track_id]
-        _label(canvas, poses.boxes[i], " ".join([f"{track_id}", *actions]), person_colour(track_id), scale)
+        text = f"{track_id} {captions.get(track_id, '')}".rstrip()
+        _label(canvas, poses.boxes[i], text, person_colour(track_id), scale)
     return canvas
 
 
@@ -123,6 +128,27 @@ class Trails:
                 continue
             points = _fixed(np.stack([foot for _, foot in path]), canvas)
             cv2.polylines(canvas, [points], False, person_colour(track_id), width, cv2.LINE_AA, _SHIFT)
+
+
+class Captions:
+    """What each person was last seen to do: an action is known when its window ends and stands until the next one.
+
+    Parameters
+    ----------
+    hold_s
+        Seconds after which an action that was not seen again is taken away.
+    """
+
+    def __init__(self, hold_s: float = 1.5) -> None:
+        self.hold_s = hold_s
+        self._said: dict[int, tuple[float, str]] = {}
+
+    def update(self, result: FrameResult) -> dict[int, str]:
+        """Take the next frame; returns what to write beside people's ids."""
+        for action in result.actions:
+            self._said[action.track_id] = (result.pts, action.label if action.label_id >= 0 else "")
+        self._said = {i: said for i, said in self._said.items() if result.pts - said[0] <= self.hold_s}
+        return {i: label for i, (_, label) in self._said.items()}
 
 
 def _side(a: str, b: str, skeleton: Skeleton) -> int:

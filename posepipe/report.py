@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from posepipe.io.schema import skeleton_to_json
 from posepipe.io.video import VideoInfo
 from posepipe.io.zoo import Terms, terms_of
 from posepipe.skeleton import Skeleton
+from posepipe.types import FrameResult
 
 __all__ = [
     "Outcome",
@@ -131,7 +132,12 @@ def engines(stages: Mapping[str, object]) -> dict[str, str]:
 
 
 def records_header(
-    info: VideoInfo, path: Path | None, config: Config, skeleton: Skeleton, stages: Mapping[str, object]
+    info: VideoInfo,
+    path: Path | None,
+    config: Config,
+    skeleton: Skeleton,
+    stages: Mapping[str, object],
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What records say first: video, keypoints, weights and settings; no folder and no clock time.
 
@@ -148,6 +154,8 @@ def records_header(
     stages
         The networks by name; a stage says in ``weights`` which file it was built from, whose card, or the list of
         published weights, gives its terms.
+    labels
+        Of the actions, where there is somebody who names them.
     """
     settings = {k: _without_folder(v) if isinstance(v, str) else v for k, v in asdict(config).items()}
     files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
@@ -166,6 +174,7 @@ def records_header(
             "duration_s": info.duration_s,
         },
         "skeleton": skeleton_to_json(skeleton),
+        **({"actions": list(labels)} if labels else {}),
         "weights": checksums,
         "licences": {name: found.licence for name, found in terms.items()},
         "trained_on": {name: found.trained_on for name, found in terms.items()},
@@ -247,6 +256,12 @@ class Progress:
             self._shown = monotonic()
             self._stream.write(self._line() + "\n")
             self._stream.flush()
+
+    def over(self, frames: Iterable[FrameResult]) -> Iterator[FrameResult]:
+        """Give frames on and count them."""
+        for frame in frames:
+            yield frame
+            self.update(len(frame.tracks))
 
     def _line(self) -> str:
         rate = self._done / max(monotonic() - self._start, 1e-9)

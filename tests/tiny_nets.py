@@ -19,12 +19,13 @@ def save(
     input_shape: list[int | str],
     outputs: dict[str, int],
     metadata: dict[str, str] | None = None,
+    name: str = "image",
 ) -> Path:
-    """A network of input ``image`` and float outputs of the given ranks."""
+    """A network of one input and float outputs of the given ranks."""
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, input_shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, input_shape)],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * rank) for n, rank in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -141,3 +142,44 @@ def fixed_net(
             node("Tile", [f"{name}_same", f"{name}_times"], [name]),
         ]
     return save(path, nodes, constants, input_shape, {n: v.ndim + 1 for n, v in outputs.items()}, metadata)
+
+
+#: What `raised_net` says.
+RAISED = ("arms up", "arms down", "neither")
+
+
+def raised_net(
+    path: Path, keypoints: tuple[str, ...], wrist: int, frames: int = 8, size: int = 16, /, **card: object
+) -> Path:
+    """Says whether one keypoint is drawn in the upper or the lower half of the maps, or not at all."""
+    node = helper.make_node
+    rows = np.zeros((3, len(keypoints), 1, size, 1), np.float32)
+    rows[0, wrist, :, : size // 2] = rows[1, wrist, :, size // 2 :] = 1
+    nodes = []
+    for number in range(2):
+        nodes += [
+            node("Mul", ["pose", f"rows{number}"], [f"picked{number}"]),
+            node("ReduceSum", [f"picked{number}", "axes"], [f"sum{number}"], keepdims=0),
+        ]
+    nodes += [
+        node("Mul", ["sum0", "nought"], ["nothing"]),
+        node("Add", ["nothing", "bias"], ["sum2"]),
+        *(node("Unsqueeze", [f"sum{n}", "last"], [f"column{n}"]) for n in range(3)),
+        node("Concat", ["column0", "column1", "column2"], ["logits"], axis=1),
+        node("Softmax", ["logits"], ["fine"], axis=1),
+    ]
+    constants: dict[str, NDArray[Any]] = {
+        **{f"rows{n}": rows[n : n + 1] for n in range(2)},
+        "axes": np.array([1, 2, 3, 4]),
+        "nought": np.float32(0),
+        "bias": np.float32(1),
+        "last": np.array([1]),
+    }
+    values = {
+        "name": "raised", "version": "1", "kind": "action", "labels": list(RAISED), "skeleton": "coco17",
+        "keypoints": list(keypoints), "frames": frames, "size": size, "sigma": 0.6, "cells": "centre",
+        "keypoint_score": 0.1, "window_s": 1.0, "temperature": 1.0, "abstain": 0.5, "licence": "Apache-2.0",
+        "trained_on": ["nothing"],
+    }  # fmt: skip
+    metadata = {"posepipe": json.dumps(values | card)}
+    return save(path, nodes, constants, ["N", len(keypoints), frames, size, size], {"fine": 2}, metadata, "pose")

@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from posepipe import __version__
-from posepipe.cli import data, doctor, heatmaps, models, refine, run, streams, train
+from posepipe.cli import actions, data, doctor, heatmaps, models, refine, run, streams, train
 from posepipe.cli import eval as evaluation
 from posepipe.cli.parser import Parser, fail
 from posepipe.errors import PosepipeError
 
 __all__ = ["main", "run_and_exit"]
 
-GROUPS = (run, refine, streams, heatmaps, train, data, evaluation, models, doctor)
+GROUPS = (run, refine, actions, streams, heatmaps, train, data, evaluation, models, doctor)
 
 
 def command_line() -> Parser:
     """The parser of the whole command line."""
-    about = "From a video to people, poses, tracks and pose streams."
+    about = "From a video to people, poses, tracks, pose streams and actions."
     whole = Parser(prog="posepipe", description=about, allow_abbrev=False)
     whole.add_argument("--version", action="version", version=f"posepipe {__version__}")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from posepipe.cli.actions import add_no_actions, add_recogniser, recogniser
 from posepipe.cli.parser import Commands, say
 
 __all__ = ["add"]
@@ -12,7 +13,8 @@ __all__ = ["add"]
 _ABOUT = """\
 Go over a finished run once more, with what came later in view: broken tracks are joined, short gaps filled, people that
 are hardly ever seen set aside. OUT/refined.jsonl holds the ids of the run beside the final ones; poses.csv, tracks.txt,
-streams.npz and coco_results.json follow from it. `posepipe run --track-refine` does the same at the end of a run."""
+streams.npz and coco_results.json follow from it, and actions.csv where the run named actions. `posepipe run
+--track-refine` does the same at the end of a run."""
 
 
 def add(commands: Commands) -> None:
@@ -22,6 +24,8 @@ def add(commands: Commands) -> None:
     )
     refine.add_argument("records", metavar="RECORDS", help="records.jsonl of a finished run")
     refine.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
+    add_recogniser(refine, None)
+    add_no_actions(refine, "name no actions")
     refine.add_argument("--overwrite", action="store_true", help="replace results that OUT holds already")
     refine.add_argument("--quiet", action="store_true", help="print errors only")
     refine.set_defaults(command=_refine)
@@ -31,8 +35,12 @@ def _refine(arguments: argparse.Namespace) -> int:
     from posepipe.io.records import read_records
     from posepipe.run.refining import refine_folder
 
-    before = read_records(arguments.records).summary or {}
-    refined = refine_folder(Path(arguments.records), Path(arguments.out), overwrite=arguments.overwrite)
+    records = read_records(arguments.records)
+    before, config = records.summary or {}, records.header.get("config")
+    said = config.get("actions", "none") if isinstance(config, dict) else "none"
+    network = recogniser(arguments, records, arguments.actions or str(said))
+    out, overwrite = Path(arguments.out), arguments.overwrite
+    refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network)
     after = refined.summary or {}
     say(arguments.quiet)(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from posepipe.cli.actions import add_no_actions
 from posepipe.cli.parser import Commands, add_settings, fail, number, say, settings
 from posepipe.cli.streams import add_wishes, wanted
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
     run.add_argument("--quiet", action="store_true", help="print errors only")
     add_wishes(run)
     add_settings(run)
+    add_no_actions(run, "the same as --actions none")
     run.set_defaults(command=_run)
 
     render = commands.add_parser("render", help="draw the overlay again from records", allow_abbrev=False)
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     # Built before any input is touched: wrong weights or a missing package are no matter of one input.
     pipeline = Pipeline(config=settings(arguments))
-    stages = {"detector": pipeline.detector, "pose": pipeline.pose}
+    stages = pipeline.networks
     tell = say(arguments.quiet)
     for stage, engine in engines(stages).items():
         tell(f"{stage}: {engine}")

@@ -16,9 +16,9 @@ import numpy as np
 
 from posepipe.io.atomic import atomic_path
 from posepipe.skeleton import COCO17, Skeleton
-from posepipe.types import FrameResult
+from posepipe.types import Action, FrameResult
 
-__all__ = ["write_coco", "write_csv", "write_mot"]
+__all__ = ["write_actions", "write_coco", "write_csv", "write_mot"]
 
 
 def write_csv(path: str | Path, frames: Iterable[FrameResult], skeleton: Skeleton = COCO17) -> None:
@@ -86,6 +86,20 @@ def write_coco(path: str | Path, frames: Iterable[FrameResult]) -> None:
                 file.write(separator + json.dumps(_coco_row(result, i), separators=(",", ":"), allow_nan=False))
                 separator = ",\n"
         file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def write_actions(path: str | Path, video: str, spans: Iterable[Action]) -> None:
+    """Write ``actions.csv``: one row for each action of each person, in order of time.
+
+    ``score`` is the mean probability of the label over the span; empty where the label says that nothing is known.
+    Raises :class:`OutputError`.
+    """
+    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["video", "person", "label", "start_s", "end_s", "score"])
+        for span in spans:
+            score = f"{span.probs[span.label_id]:.3f}" if span.label_id >= 0 else ""
+            table.writerow([video, span.track_id, span.label, f"{span.start_s:.3f}", f"{span.end_s:.3f}", score])
 
 
 def _coco_row(result: FrameResult, i: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -24,7 +25,7 @@ from posepipe.streams.kinematics import COLUMNS, STATES, transitions
 from posepipe.streams.shaping import ShapedStream, Wanted, shape
 from posepipe.types import FrameResult, PoseStream
 
-__all__ = ["pose_streams", "read_streams", "save_streams", "write_streams", "write_streams_csv"]
+__all__ = ["pose_streams", "read_streams", "save_streams", "spooled_streams", "write_streams", "write_streams_csv"]
 
 _STREAMS, _VERSION = "posepipe.streams", 1
 _CHUNK = 1 << 14
@@ -38,6 +39,13 @@ def pose_streams(frames: Iterable[FrameResult], skeleton: Skeleton = COCO17) -> 
     rows = [_rows(result, len(skeleton)) for result in frames]
     table = np.concatenate(rows) if rows else np.zeros(0, _row_type(len(skeleton)))
     return list(_streams(table, skeleton))
+
+
+@contextmanager
+def spooled_streams(frames: Iterable[FrameResult], skeleton: Skeleton = COCO17) -> Iterator[Iterator[PoseStream]]:
+    """As :func:`pose_streams`, one after another; the rows of all of them wait in a temporary file, not in memory."""
+    with TemporaryFile() as spool:
+        yield _spooled(frames, skeleton, spool)
 
 
 def write_streams(

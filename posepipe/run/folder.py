@@ -23,11 +23,15 @@ OUTPUTS = (
     "streams.npz",
     "streams.csv",
     "coco_results.json",
+    "actions.csv",
     "overlay.mp4",
     "overlay.part.mp4",
     "run.json",
 )
 _MAX_HEADER = 1 << 24
+_ACTIONS_HINT = (
+    ". A run without actions goes on with --no-actions; `posepipe actions RECORDS` adds them to a finished one"
+)
 
 
 def start_in(folder: Path, job: Job, *, overwrite: bool) -> None:
@@ -87,7 +91,8 @@ def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], i
     if differing:
         raise OutputError(
             f"{path} cannot be continued: it was made with another {', another '.join(differing)}",
-            hint="Use the input and settings of the first run, or --overwrite, or another folder with -o",
+            hint="Use the input and settings of the first run, or --overwrite, or another folder with -o"
+            + (_ACTIONS_HINT if "actions" in differing else ""),
         )
     if _finished(folder):
         return None
@@ -99,6 +104,7 @@ def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], i
 def _identity(header: dict[str, Any]) -> dict[str, Any]:
     """What of a header decides the results: not the version, nor what the networks run on."""
     config = {k: v for k, v in header.get("config", {}).items() if k not in ("device", "threads", "batch")}
+    config.setdefault("actions", "none")  # of versions that knew none
     kept = {k: header.get(k) for k in ("video", "skeleton", "weights")}
     flat = {**kept, **config}
     decoded: dict[str, Any] = json.loads(json.dumps(flat))

@@ -9,7 +9,7 @@ from posepipe.errors import InputError, OutputError, PosepipeError
 from posepipe.io.atomic import sha256_of
 from posepipe.io.records import Records, read_records
 from posepipe.io.video import VideoReader, VideoWriter, open_video
-from posepipe.render import Trails, draw
+from posepipe.render import Captions, Trails, draw
 from posepipe.report import Progress
 from posepipe.run.feed import Feed, Stop
 
@@ -75,7 +75,7 @@ def draw_records(
 def _draw_all(records: Records, feed: Feed, out: Path, keypoint_score: float, progress: Progress) -> int:
     count = 0
     writer: VideoWriter | None = None
-    trails = Trails()
+    trails, captions = Trails(), Captions()
     try:
         for result, _ in zip(records, feed, strict=False):
             frame = feed.take()
@@ -86,7 +86,7 @@ def _draw_all(records: Records, feed: Feed, out: Path, keypoint_score: float, pr
                     expected=frame.index,
                     hint="Give the video that the records were made from",
                 )
-            picture = draw(frame.image, result, records.skeleton, keypoint_score, trails)
+            picture = draw(frame.image, result, records.skeleton, keypoint_score, trails, captions.update(result))
             if writer is None:
                 height, width = picture.shape[:2]
                 writer = VideoWriter(out, width, height)

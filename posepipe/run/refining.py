@@ -10,6 +10,8 @@ from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import Records, RecordWriter, read_records
 from posepipe.io.streams import write_streams
+from posepipe.run.actions import seen_doing, video_name, write_action_table
+from posepipe.stages import ActionRecogniser
 from posepipe.tracking.refine import refine
 from posepipe.types import FrameResult
 
@@ -22,7 +24,9 @@ _VERSION = 1
 Watch = Callable[[Iterable[FrameResult]], Iterator[FrameResult]]
 
 
-def write_refined(records: Records, out: Path, watch: Watch = iter) -> Records:
+def write_refined(
+    records: Records, out: Path, watch: Watch = iter, recogniser: ActionRecogniser | None = None
+) -> Records:
     """Refine records into the file ``out``, which appears whole or not at all.
 
     Parameters
@@ -33,6 +37,8 @@ def write_refined(records: Records, out: Path, watch: Watch = iter) -> Records:
         The file to write.
     watch
         Is given the frames and gives them on; it may raise to stop the work.
+    recogniser
+        Says what the people of the final tracks did; None: nobody does, and actions of the tracker's own are left out.
 
     Raises
     ------
@@ -41,17 +47,23 @@ def write_refined(records: Records, out: Path, watch: Watch = iter) -> Records:
     OutputError
         ``out`` cannot be written.
     """
-    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version")}
+    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions")}
+    if recogniser is not None:
+        header["actions"] = list(recogniser.labels)
     closing = records.summary or {}
     with atomic_path(out) as unfinished, RecordWriter(unfinished, {**header, "refined": _VERSION}) as writer:
-        for result in watch(refine(records, records.skeleton)):
+        for result in seen_doing(watch(refine(records, records.skeleton)), recogniser, records.skeleton):
             writer.write(result)
         writer.close(str(closing.get("status", "truncated")), closing.get("reason"))
     return read_records(out)
 
 
-def refine_folder(records_path: Path, out: Path, *, overwrite: bool = False) -> Records:
+def refine_folder(
+    records_path: Path, out: Path, *, overwrite: bool = False, recogniser: ActionRecogniser | None = None
+) -> Records:
     """Refine the records of a run into the folder ``out``, with the exports that are made from them.
+
+    Where there is a ``recogniser``, it says what the people of the final tracks did.
 
     Raises
     ------
@@ -65,7 +77,7 @@ def refine_folder(records_path: Path, out: Path, *, overwrite: bool = False) -> 
     records = read_records(records_path)
     if records.summary is None:
         raise UsageError(f"{records_path} has no end: its run broke off", hint="Finish it first, with run --resume")
-    names = (REFINED, "poses.csv", "tracks.txt", "streams.npz", "coco_results.json")
+    names = (REFINED, "poses.csv", "tracks.txt", "streams.npz", "coco_results.json", "actions.csv")
     held = [name for name in names if (out / name).exists()]
     if held and not overwrite:
         raise OutputError(
@@ -75,9 +87,11 @@ def refine_folder(records_path: Path, out: Path, *, overwrite: bool = False) -> 
         raise OutputError(f"{records_path} is the input and would be replaced", hint="Name another folder with -o")
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    refined = write_refined(records, out / REFINED)
+    refined = write_refined(records, out / REFINED, recogniser=recogniser)
     write_csv(out / "poses.csv", refined, refined.skeleton)
     write_mot(out / "tracks.txt", refined)
     write_streams(out / "streams.npz", refined, refined.skeleton)
     write_coco(out / "coco_results.json", refined)
+    if recogniser is not None:
+        write_action_table(out / "actions.csv", refined, video_name(refined), recogniser, refined.skeleton)
     return refined

@@ -23,8 +23,9 @@ from posepipe.io.records import RecordWriter, read_records
 from posepipe.io.streams import write_streams, write_streams_csv
 from posepipe.io.video import VideoReader, VideoWriter, open_video
 from posepipe.pipeline import Pipeline, Timing
-from posepipe.render import Trails, draw
+from posepipe.render import Captions, Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
+from posepipe.run.actions import write_action_table
 from posepipe.run.feed import Feed, Interrupted, Stop
 from posepipe.run.folder import continue_in, discard, has_records, start_in
 from posepipe.run.inputs import Job
@@ -87,11 +88,12 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
     """
     began = perf_counter()
     folder = options.out / job.name
-    stages = {"detector": pipeline.detector, "pose": pipeline.pose}
+    stages, actions = pipeline.networks, pipeline.actions
     reader = open_video(job.source, max_pixels=pipeline.config.max_pixels)
     feed: Feed | None = None
     try:
-        header = records_header(reader.info, job.path, pipeline.config, pipeline.pose.skeleton, stages)
+        labels = actions.labels if actions is not None else ()
+        header = records_header(reader.info, job.path, pipeline.config, pipeline.pose.skeleton, stages, labels)
         recorded = 0
         if options.resume and not options.overwrite and has_records(folder):
             _refuse_live(reader, folder)
@@ -152,7 +154,7 @@ class _Video:
         self.final_path = self.records_path  # what everything else is made from
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
-        self.trails = Trails()
+        self.trails, self.captions = Trails(), Captions()
         self.deadline: float | None = None
 
     def run(self, header: dict[str, Any], began: float) -> Outcome:
@@ -245,7 +247,8 @@ class _Video:
         """Add a frame to the overlay."""
         with self.clock("draw"):
             skeleton, least = self.pipeline.pose.skeleton, self.pipeline.config.keypoint_score
-            picture = draw(frame.image, result, skeleton, least, self.trails)
+            captions = self.captions.update(result)
+            picture = draw(frame.image, result, skeleton, least, self.trails, captions)
         with self.clock("encode"):
             if self.overlay is None:
                 height, width = picture.shape[:2]
@@ -264,7 +267,7 @@ class _Video:
         missing = []
         if self.options.refine:
             try:
-                records = write_refined(records, self.folder / REFINED, self.in_time)
+                records = write_refined(records, self.folder / REFINED, self.in_time, self.pipeline.actions)
                 self.final_path = records.path
             except _LateError:
                 missing.append(REFINED)
@@ -277,6 +280,13 @@ class _Video:
         if not self.options.streams.plain:
             wanted = self.options.streams
             exports["streams.csv"] = partial(write_streams_csv, skeleton=records.skeleton, wanted=wanted)
+        if self.pipeline.actions is not None:
+            exports["actions.csv"] = partial(
+                write_action_table,
+                video=self.reader.info.name,
+                recogniser=self.pipeline.actions,
+                skeleton=records.skeleton,
+            )
         for name, write in exports.items():
             try:
                 with output_errors(self.folder / name):
@@ -309,7 +319,7 @@ class _Video:
 
     def summarise(self, header: dict[str, Any], ending: _Ending, outcome: Outcome, missing: list[str]) -> None:
         """Write ``run.json``."""
-        stages = {"detector": self.pipeline.detector, "pose": self.pipeline.pose}
+        stages = self.pipeline.networks
         timings = {k: (t.seconds, t.frames) for k, t in (*self.pipeline.timings.items(), *self.clocks.items())}
         timings["decode"] = self.feed.decoding
         del timings["read"]  # the wait for the decoding thread, which overlaps with everything

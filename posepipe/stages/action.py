@@ -137,9 +137,6 @@ class OnnxActions:
             log.add(said_of([window], self))
         return log.spans()
 
-    def close(self) -> None:
-        """Nothing is held but the network."""
-
 
 class ActionWatch:
     """Takes results in order of time and adds to each what the recogniser says of the windows that end with it.

@@ -14,7 +14,7 @@ from posepipe.types import Action
 
 __all__ = ["UNKNOWN", "SpanRules", "WindowLog", "decide"]
 
-#: Label of what the model does not know; its ``label_id`` is -1.
+#: Label of what the model does not know; its ``label_id`` is -1, also where the model has a class of this name.
 UNKNOWN = "unknown"
 
 
@@ -41,7 +41,7 @@ class SpanRules:
 def decide(probs: NDArray[np.floating], labels: Sequence[str], abstain: float) -> tuple[str, int]:
     """Label and its place: the likeliest one, or `UNKNOWN` and -1 where that is less likely than ``abstain``."""
     best = int(np.argmax(probs))
-    return (labels[best], best) if probs[best] >= abstain else (UNKNOWN, -1)
+    return (labels[best], best) if probs[best] >= abstain and labels[best] != UNKNOWN else (UNKNOWN, -1)
 
 
 class WindowLog:
@@ -86,7 +86,7 @@ class WindowLog:
         # A person who has left gives windows that end where the one before did.
         longer = times[:, 1] > times[:, 0]
         frames, times, probs = frames[longer], times[longer], probs[longer]
-        for begin, end, label in self._merged(_hysteresis(probs, self.rules), times):
+        for begin, end, label in self._merged(_hysteresis(probs, self.labels, self.rules), times):
             mean = probs[begin:end].mean(0).astype(np.float32)
             yield Action(
                 track_id,
@@ -134,15 +134,14 @@ def _averaged(windows: NDArray[np.float64], probs: NDArray[np.float64], at: NDAr
     return mean
 
 
-def _hysteresis(probs: NDArray[np.float64], rules: SpanRules) -> NDArray[np.int64]:
+def _hysteresis(probs: NDArray[np.float64], labels: Sequence[str], rules: SpanRules) -> NDArray[np.int64]:
     """The label of each cell, -1 for none."""
     chosen = np.empty(len(probs), np.int64)
     now = -1
     for i, row in enumerate(probs):
-        best = int(np.argmax(row))
-        goes_on = now >= 0 and row[now] >= max(rules.abstain, row[best]) - rules.hold
+        goes_on = now >= 0 and row[now] >= max(rules.abstain, row.max()) - rules.hold
         if not goes_on:
-            now = best if row[best] >= rules.abstain else -1
+            now = decide(row, labels, rules.abstain)[1]
         chosen[i] = now
     return chosen
 
