@@ -96,7 +96,7 @@ class Reader:
         excluded = {name for listed in self._excluded for name in listed.images}
         return teacher_people(
             path, images, box_score=source.box_score, agreement=source.agreement, least_px=0.0,
-            without=left_out | excluded,
+            without=left_out | excluded, shift_x=source.shift_x,
         )  # fmt: skip
 
     def _part(self, source: Source) -> KeypointSet:

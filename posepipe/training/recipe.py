@@ -84,6 +84,9 @@ class Source:
     without: tuple[str, ...] = setting((), "label files whose pictures are left out here")
     states: str = setting("", "CSV file (columns state, and video, image_id or both): states are mixed like videos")
     box_score: float = setting(0.3, "teacher.npz: least agreement of the detectors", low=0.0, high=1.0)
+    shift_x: float = setting(
+        0.0, "teacher.npz: added to its joints' x, in parts of the width of the box widened to 3:4", low=-0.1, high=0.1
+    )
     agreement: float = setting(0.6, "teacher.npz: least agreement with the mirror image's pose", low=0.0, high=1.0)
 
 

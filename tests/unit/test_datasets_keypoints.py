@@ -293,3 +293,6 @@ def test_a_teachers_doubtful_people_are_left_out(tmp_path: Path) -> None:
     assert person.located[3] == 0
     assert person.absent[3] > 0
     assert person.located[4] == pytest.approx(0.8)
+    (moved,) = teacher_people(file, tmp_path, without=["b.png"], shift_x=0.02)
+    assert moved.xy[4] == pytest.approx([1 + 0.02 * 75, 1])  # the box, 50 x 100, is 75 wide at 3:4
+    assert moved.xy[3].tolist() == [0, 0]
