@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from posepipe.errors import UsageError, WeightsError
 from posepipe.models.pcan_gate import CrossAttentionGate
 
-__all__ = ["LIGHT_POSE_PATHWAY", "POSE_PATHWAY", "RGB_PATHWAY", "Laterals", "Pathway", "PathwayForm", "RGBPose3D"]
+__all__ = [
+    "LIGHT_POSE_PATHWAY",
+    "LIGHT_RGB_PATHWAY",
+    "POSE_PATHWAY",
+    "RGB_PATHWAY",
+    "Laterals",
+    "Pathway",
+    "PathwayForm",
+    "RGBPose3D",
+]
 
 _EXPANSION = 4
 _FUSED_STAGES = 2
@@ -80,6 +89,8 @@ RGB_PATHWAY = PathwayForm(64, (3, 4, 6, 3), (False, False, True, True), (1, 2, 2
 POSE_PATHWAY = PathwayForm(32, (4, 6, 3), (False, True, True), (2, 2, 2), (1, 1, 1))
 #: pose alone, for two cores: smaller stem, fewer channels and blocks, frames halved twice
 LIGHT_POSE_PATHWAY = PathwayForm(24, (2, 4, 2), (False, True, True), (1, 2, 2), (1, 2, 2), 3, 2, 0)
+#: RGB for two cores; its frames are halved where those of the light pose pathway are, so that the two can be connected
+LIGHT_RGB_PATHWAY = PathwayForm(24, (1, 2, 2, 1), (False, False, True, True), (1, 2, 2, 2), (1, 1, 2, 1), 7, 2, 2)
 
 
 @dataclass(frozen=True)

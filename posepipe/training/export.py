@@ -48,9 +48,14 @@ def write_safetensors(checkpoint: Path, path: Path, card: Mapping[str, Any] | No
 
 
 def onnx_bytes(
-    module: nn.Module, image: Tensor, outputs: Sequence[str], metadata: dict[str, Any] | None = None
+    module: nn.Module,
+    image: Tensor,
+    outputs: Sequence[str],
+    metadata: dict[str, Any] | None = None,
+    *,
+    input_name: str = "image",
 ) -> bytes:
-    """Export a network with the one input ``image`` whose first axis is free.
+    """Export a network with one input whose first axis is free.
 
     Parameters
     ----------
@@ -62,12 +67,14 @@ def onnx_bytes(
         Names of the outputs.
     metadata
         Goes into the metadata property ``posepipe`` as JSON.
+    input_name
+        Name of the input.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             module, (image,), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=["image"], output_names=list(outputs), dynamic_shapes=({0: "N"},),
+            input_names=[input_name], output_names=list(outputs), dynamic_shapes=({0: "N"},),
         )  # fmt: skip
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")

@@ -19,6 +19,7 @@ from typing import Any
 
 from posepipe.config import read_toml
 from posepipe.errors import ConfigError, UsageError
+from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
 from posepipe.training.table import build, parse_text, settings_of
 
@@ -50,6 +51,7 @@ class Kind:
 
 #: kinds of recipes
 KINDS: dict[str, Kind] = {
+    "action": Kind(ActionRecipe, "posepipe.training.action:train_action"),
     "pose": Kind(PoseRecipe, "posepipe.training.pose:train_pose"),
     "detector": Kind(DetectorRecipe, "posepipe.training.detector:train_detector"),
 }
