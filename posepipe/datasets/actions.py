@@ -15,6 +15,9 @@ from posepipe.datasets.skeletons import canonical
 from posepipe.errors import InputError, UsageError
 from posepipe.skeleton import Skeleton
 
+# Keypoints that stand in for one that a skeleton lacks: what sets call by another name, or have close by.
+_CLOSE = {"face": ("nose", "head"), "nose": ("face",), "head": ("face",), "belly": ("spine",), "spine": ("belly",)}
+
 __all__ = ["ActionClasses", "ActionSample", "ActionSet", "check_parts", "join_sets"]
 
 
@@ -206,12 +209,14 @@ class ActionSet:
     def mapped(self, target: Skeleton) -> ActionSet:
         """The clips with the keypoints of another skeleton, matched by name; what the set lacks is missing everywhere.
 
+        Where names differ, a face, nose or head stands for another, and so do belly and spine.
         Raises `InputError` where no keypoint is in both.
         """
         if target == self.skeleton:
             return self
         own = [canonical(name) for name in self.skeleton.keypoints]
-        source = np.array([own.index(c) if (c := canonical(n)) in own else -1 for n in target.keypoints])
+        names = [(c, *_CLOSE.get(c, ())) for c in map(canonical, target.keypoints)]
+        source = np.array([next((own.index(n) for n in found if n in own), -1) for found in names])
         there = source >= 0
         if not there.any():
             raise InputError(f"no keypoint of {self.skeleton.name!r} is one of {target.name!r}")

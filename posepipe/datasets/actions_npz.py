@@ -23,7 +23,8 @@ def write_action_npz(path: Path, clips: ActionSet) -> None:
 
     Keypoints of all clips follow one another: ``shape`` (S,2) people and frames of each, ``xy`` (sum of P T, K, 2 or 3)
     float32, ``score`` (sum of P T, K) float32, ``frames`` (sum of T) int64, ``label`` (S,), ``size`` (S,2), and the
-    texts ``name``, ``part``, ``subject``, ``camera``, ``setup``, ``trial``, ``video``; ``about`` is JSON: classes, skeleton.
+    texts ``name``, ``part``, ``subject``, ``camera``, ``setup``, ``trial``, ``video``. ``about`` is JSON: classes and
+    skeleton.
     """
     classes = clips.classes
     about = {

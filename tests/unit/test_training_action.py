@@ -1,0 +1,190 @@
+"""Training of action networks: views, batches, mixing, a network that learns, files of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("lightning", reason="needs the train extra")
+
+from tiny_actions import tiny_set
+
+from posepipe.datasets.action_colours import vary_colours
+from posepipe.datasets.action_variation import ActionVariation
+from posepipe.datasets.action_views import TestViews, TrainingViews, ViewForm
+from posepipe.datasets.actions_npz import write_action_npz
+from posepipe.errors import ConfigError, InputError, WeightsError
+from posepipe.training.action import fit_action, train_action
+from posepipe.training.action_batch import collate, mix
+from posepipe.training.action_card import load_action
+from posepipe.training.action_recipe import ActionRecipe, ActionSource, MixRecipe
+from posepipe.training.action_sources import hold_out, read_sources, training_parts
+from posepipe.training.recipe import EngineRecipe, ExportRecipe
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def tiny_recipe(**settings: Any) -> ActionRecipe:
+    engine = {"epochs": 1, "batch": 6, "workers": 0, "warmup_steps": 2, "ema_decay": 0.0, "device": "cpu"}
+    engine |= settings.pop("engine", {})
+    return ActionRecipe(**{"frames": 8, "size": 16, "dropout": 0.0, "engine": EngineRecipe(**engine), **settings})
+
+
+def test_a_view_follows_from_its_seed_and_lies_in_its_window() -> None:
+    how = ActionVariation(rotate=20, shear=0.2, zoom=(0.8, 1.3), shift=0.1, time=0.5, shape=0.01, jitter=0.01, drop=0.5)
+    for even in (False, True):
+        views = TrainingViews(tiny_set(), ViewForm(frames=8, size=16, even=even), how)
+        one, same, other = views[3, 5], views[3, 5], views[3, 6]
+        np.testing.assert_array_equal(one.points, same.points)
+        assert (one.points != other.points).any()
+        assert one.points.shape == (1, 8, 4, 2)
+        assert {0.0, 1.0} >= set(one.score.ravel().tolist())
+    calm = ActionVariation(flip=0, area=(1, 1), aspect=(1, 1))
+    points = TrainingViews(tiny_set(), ViewForm(frames=8, size=16), calm)[0, 0].points
+    assert points.min() > 0
+    assert points.max() < 15
+
+
+def test_a_mirrored_view_is_the_view_mirrored() -> None:
+    clips, form = tiny_set(), ViewForm(frames=8, size=16, even=True)
+    plain, mirrored = (
+        TrainingViews(clips, form, ActionVariation(flip=flip, area=(1, 1), aspect=(1, 1)))[2, 7] for flip in (0, 1)
+    )
+    swapped = plain.points[..., clips.skeleton.mirror, :]
+    np.testing.assert_allclose(mirrored.points, np.stack([15 - swapped[..., 0], swapped[..., 1]], -1), atol=1e-5)
+
+
+def test_test_views_are_the_same_each_time_and_share_a_window() -> None:
+    views = TestViews(tiny_set(), ViewForm(frames=8, size=16), 3)
+    first, again = views[1], views[1]
+    assert len(first) == 3
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.points, b.points)
+    heads = np.stack([view.points[0, :, 0] for view in first])  # the head does not move
+    np.testing.assert_allclose(heads, np.broadcast_to(heads[0, 0], heads.shape), atol=1e-4)
+
+
+def test_points_with_depth_are_seen_from_the_side() -> None:
+    clips = tiny_set(1, 0)
+    deep = np.concatenate([clips.samples[0].xy, 40 * np.ones((1, 20, 4, 1), np.float32)], -1)
+    deep[..., 2, 2] += 60
+    seen = replace(clips, samples=(replace(clips.samples[0], xy=deep),))
+    form, calm = ViewForm(frames=8, size=16, even=True), ActionVariation(flip=0, area=(1, 1), aspect=(1, 1))
+    front = TrainingViews(seen, form, calm)[0, 1].points
+    side = TrainingViews(seen, form, replace(calm, view=90.0))[0, 1].points
+    assert front.shape == side.shape == (1, 8, 4, 2)
+    assert not np.allclose(front, side, atol=0.5)
+
+
+def test_colours_vary_within_a_clip_alike() -> None:
+    rng = np.random.default_rng(0)
+    clip = np.repeat(rng.integers(0, 256, (1, 12, 10, 3), np.uint8), 3, 0)
+    assert (vary_colours(clip, ActionVariation(), rng) == clip).all()
+    how = ActionVariation(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.15, erase=1.0)
+    varied = vary_colours(clip, how, rng)
+    assert (varied != clip).any()
+    assert (varied == varied[:1]).all()
+    bright = vary_colours(clip, ActionVariation(brightness=0.4), np.random.default_rng(1))
+    factor = (bright / np.maximum(clip, 1))[(clip > 50) & (bright < 255)]
+    assert np.ptp(factor) < 0.03
+
+
+def test_mixed_clips_and_their_targets_go_together() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, 2, 0])
+    clips = {"pose": torch.zeros(4, 2, 4, 8, 8), "rgb": torch.zeros(4, 3, 1, 32, 32)}
+    for name in clips:
+        clips[name] += labels.view(-1, 1, 1, 1, 1)
+    same, targets = mix(clips, labels, 3, MixRecipe())
+    assert same is clips
+    assert targets.argmax(1).tolist() == labels.tolist()
+    for recipe in (MixRecipe(mixup=1.0, mixup_alpha=1.0), MixRecipe(cutmix=1.0)):
+        mixed, targets = mix(clips, labels, 3, recipe)
+        torch.testing.assert_close(targets.sum(1), torch.ones(4))
+        expected = (targets * torch.arange(3)).sum(1)
+        for clip in mixed.values():  # the mean of a clip tells how much of which other one is in it
+            torch.testing.assert_close(clip.mean((1, 2, 3, 4)), expected, atol=1e-5, rtol=0)
+
+
+def test_clips_of_fewer_people_are_filled_up() -> None:
+    views = TrainingViews(tiny_set(), ViewForm(frames=8, size=16), ActionVariation())
+    one = views[0, 0]
+    two = replace(one, points=np.repeat(one.points, 2, 0), score=np.repeat(one.score, 2, 0))
+    batch = collate([one, two])
+    assert batch["score"].shape == (2, 2, 8, 4)
+    assert not batch["score"][0, 1].any()
+    assert batch["score"][1, 1].any()
+
+
+def test_parts_are_held_out_class_by_class_and_by_subject() -> None:
+    clips = tiny_set(10, 0)
+    stays, held = hold_out(clips, 0.25, "clip", 1)
+    assert [(held.labels == k).sum() for k in range(3)] == [2, 2, 2]
+    assert not {s.name for s in stays.samples} & {s.name for s in held.samples}
+    assert len(hold_out(clips, 0.0, "clip", 1)[1]) == 0
+    people = replace(clips, samples=tuple(replace(s, subject=str(i % 5)) for i, s in enumerate(clips.samples)))
+    stays, held = hold_out(people, 0.4, "subject", 1)
+    assert len({s.subject for s in held.samples}) == 2
+    assert not {s.subject for s in stays.samples} & {s.subject for s in held.samples}
+
+
+def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    for wrong in ({"start_rgb": "x"}, {"form": "rgb+pose", "frames": 30}, {"form": "rgb", "limbs": True}):
+        with pytest.raises(ConfigError):
+            ActionRecipe(**wrong)
+    with pytest.raises(ConfigError, match="names no clips"):
+        read_sources(ActionRecipe(), tmp_path)
+    write_action_npz(tmp_path / "set.npz", tiny_set())
+    source = (ActionSource("npz", "set.npz"),)
+    with pytest.raises(InputError, match="clips have no video: train0"):
+        read_sources(ActionRecipe(form="rgb", sources=source), tmp_path)
+    with pytest.raises(InputError, match="no part 'val'"):
+        training_parts(ActionRecipe(validation_part="val"), read_sources(ActionRecipe(sources=source), tmp_path))
+
+
+@pytest.mark.parametrize("limbs", [False, True])
+def test_a_network_of_poses_learns_and_its_files_say_the_same(tmp_path: Path, limbs: bool) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    write_action_npz(tmp_path / "set.npz", tiny_set())
+    engine = {"epochs": 1 if limbs else 8, "learning_rate": 5e-3, "batch": 12}
+    recipe = tiny_recipe(
+        validation_part="test", sources=(ActionSource("npz", "set.npz"),), data=str(tmp_path), samples=48, limbs=limbs,
+        engine=engine, export=ExportRecipe("net", licence="none"),
+    )  # fmt: skip
+    best = train_action(recipe, tmp_path / "run")
+    network, card = load_action(best)
+    assert card["labels"] == ["circle", "still", "up"]
+    saved, card = load_action(tmp_path / "run/net.safetensors")
+    maps = torch.rand(3, 4 + 3 * limbs, 8, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(saved(pose=maps)["pose"].fine, network(pose=maps)["pose"].fine)
+    session = onnxruntime.InferenceSession(tmp_path / "run/net.onnx")
+    fine, coarse = session.run(["fine", "coarse"], {"pose": maps.numpy()})
+    with torch.no_grad():
+        wanted = network(pose=maps)["pose"].fine.softmax(1)
+    np.testing.assert_allclose(fine, wanted, atol=1e-5)
+    np.testing.assert_allclose(coarse.sum(1), 1, atol=1e-5)
+    about = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
+    assert (about["kind"], about["frames"], about["size"], about["name"]) == ("action", 8, 16, "net")
+    assert len(about["safetensors_sha256"]) == 64
+    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
+    scores = [float(row.split(",")[rows[0].split(",").index("val_score")]) for row in rows[1:]]
+    assert limbs or max(scores) > 0.8
+
+
+def test_without_validation_the_last_epoch_counts(tmp_path: Path) -> None:
+    recipe = tiny_recipe(engine={"epochs": 2})
+    clips = tiny_set(2, 0)
+    best = fit_action(recipe, clips, clips.select([]), tmp_path)
+    epochs = [torch.load(tmp_path / name, weights_only=True)["epoch"] for name in ("best.ckpt", "last.ckpt")]
+    assert epochs == [1, 1]
+    other = best.with_name("other.ckpt")
+    torch.save({"state_dict": {"network.x": torch.zeros(1)}, "posepipe": "{}"}, other)
+    with pytest.raises(WeightsError, match="kind"):
+        load_action(other)
