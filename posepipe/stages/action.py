@@ -21,10 +21,12 @@ from posepipe.types import Action, FrameResult, PoseStream
 from posepipe.volumes.clips import HeatmapRecipe, window_maps
 from posepipe.volumes.window import Window, compact_box
 
-__all__ = ["LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
+__all__ = ["DEFAULT_WINDOW_S", "LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
 
 #: px; of people whose keypoints span less, both ways, nothing is said.
 LEAST_PX = 24.0
+#: seconds of a window where the card says none
+DEFAULT_WINDOW_S = 2.0
 # Four windows lie over every moment.
 _OVERLAP = 4
 
@@ -86,18 +88,17 @@ class OnnxActions:
             raise WeightsError(f"the card in {path} names {len(names)} keypoints for {engine.shape[0]} maps")
         self.skeleton = skeleton
         self._places = keypoint_places(names, skeleton, self.weights)
-        self.rate = self.samples / engine.number("window_s", 2.0)
+        # Networks that were trained on whole clips, whatever their length, say 0 seconds.
+        self.rate = self.samples / (_share(engine, "window_s", 0.0, 60.0) or DEFAULT_WINDOW_S)
         self.step = max(1, self.samples // _OVERLAP)
-        self.rules = SpanRules(abstain=min(1.0, engine.number("abstain", 0.5)))
+        self.rules = SpanRules(abstain=_share(engine, "abstain", 0.5))
         self._power = 1 / engine.number("temperature", 1.0)
         cells = engine.card.get("cells", "corner")
         if cells not in ("corner", "centre"):
             raise WeightsError(f"the card in {path} has bad cells", got=repr(cells), expected="corner or centre")
-        least = engine.card.get("keypoint_score", 0.0)
-        if not isinstance(least, (int, float)) or not 0 <= least < 1:
-            raise WeightsError(f"the card in {path} has a bad keypoint_score", got=repr(least), expected="0 to 1")
+        least = _share(engine, "keypoint_score", 0.0)
         sigma = engine.number("sigma", 0.6)
-        self._recipe = HeatmapRecipe(self.samples, 1, size, sigma, cells=cells, keypoint_score=float(least))
+        self._recipe = HeatmapRecipe(self.samples, 1, size, sigma, cells=cells, keypoint_score=least)
 
     @property
     def description(self) -> str:
@@ -199,6 +200,15 @@ def texts(engine: Engine, name: str) -> tuple[str, ...]:
     if not good or len(set(value)) != len(value):
         raise WeightsError(f"the card in {engine.path} has no {name}", got=repr(value)[:60], expected="different texts")
     return tuple(value)
+
+
+def _share(engine: Engine, name: str, default: float, most: float = 1.0) -> float:
+    """A number of a card from 0 to ``most``; raises `WeightsError` for another value."""
+    value = engine.card.get(name, default)
+    if type(value) not in (int, float) or not 0 <= value <= most:
+        expected = f"a number from 0 to {most:g}"
+        raise WeightsError(f"the card in {engine.path} has a bad {name}", got=repr(value), expected=expected)
+    return float(value)
 
 
 def _whole(engine: Engine, name: str, size: int | None) -> int:

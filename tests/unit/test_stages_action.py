@@ -184,7 +184,8 @@ def test_temperature_and_threshold_are_those_of_the_card(tmp_path):
         ({"frames": 9}, "says frames 9"),
         ({"cells": "middle"}, "bad cells"),
         ({"keypoint_score": 7}, "bad keypoint_score"),
-        ({"window_s": 0}, "bad window_s"),
+        ({"window_s": -1}, "bad window_s"),
+        ({"abstain": 1.5}, "bad abstain"),
         ({"temperature": "warm"}, "bad temperature"),
     ],
 )
