@@ -27,7 +27,7 @@ _WIDTHS = {
     ("nose", "left_eye"): 2.7,
     ("nose", "right_eye"): 2.7,
 }
-_HEIGHT = 1.25
+_HEIGHT = 1.1
 _SAME_FACE = 0.2
 _MEDIAN_S, _MEAN_S = 1.0, 0.5
 

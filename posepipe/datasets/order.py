@@ -55,6 +55,10 @@ class MixedOrder:
         (length) name of the group (video, state) each sample belongs to; None: no groups.
     repeat
         (length,) times that each sample comes in a lap; None: once.
+    classes
+        (length) class of each sample, for classes that come equally often: of every C samples in a row, counted from
+        the first of a lap, each of the C classes has one. A lap is as long as the largest class makes it, and a smaller
+        class is gone through again and again, anew mixed each time. None: as often as they are.
     """
 
     def __init__(
@@ -65,13 +69,19 @@ class MixedOrder:
         *,
         groups: Sequence[Hashable] | None = None,
         repeat: NDArray[np.int64] | None = None,
+        classes: Sequence[Hashable] | None = None,
     ) -> None:
         numbers = {name: number for number, name in enumerate(dict.fromkeys(groups or ()))}
         group = np.array([numbers[name] for name in groups], np.int64) if groups is not None else np.arange(length)
         self.rows = np.repeat(np.arange(length), 1 if repeat is None else repeat)
         self._group = group[self.rows]
+        members: dict[Hashable, list[int]] = {}
+        for place, row in enumerate(self.rows if classes is not None else ()):
+            members.setdefault((classes or ())[row], []).append(place)
+        self._members = [np.array(places, np.int64) for places in members.values()]
+        self.lap = len(members) * max(map(len, self._members)) if members else len(self.rows)
         self.seed = seed
-        self.per_epoch = per_epoch or len(self.rows)
+        self.per_epoch = per_epoch or self.lap
         self.epoch = 0
         self._rank, self._world = 0, 1
 
@@ -88,11 +98,32 @@ class MixedOrder:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first = self.epoch * self.per_epoch
-        lap, order = -1, self.rows
+        lap, order = -1, self.rows  # of the lap that a position falls into
         for step in range(len(self)):
             position = first + step * self._world + self._rank
-            if position // len(self.rows) != lap:
-                lap = position // len(self.rows)
-                order = self.rows[interleave(self._group, np.random.default_rng((self.seed, lap)))]
+            if position // self.lap != lap:
+                lap = position // self.lap
+                order = self.rows[self._mixed(lap)]
             seed = np.random.default_rng((self.seed, 1, position)).integers(2**62)
-            yield int(order[position % len(self.rows)]), int(seed)
+            yield int(order[position % self.lap]), int(seed)
+
+    def _mixed(self, lap: int) -> NDArray[np.int64]:
+        """Which of the rows come in a lap, in order."""
+        rng = np.random.default_rng((self.seed, lap))
+        if not self._members:
+            return interleave(self._group, rng)
+        most = max(map(len, self._members))
+        columns = [self._endless(number, lap * most, most) for number in range(len(self._members))]
+        # One of each class after another, in an order of their own every time.
+        return np.asarray(rng.permuted(np.stack(columns, 1), axis=1).reshape(-1), np.int64)
+
+    def _endless(self, number: int, first: int, count: int) -> NDArray[np.int64]:
+        """Places `first` to `first + count` of a class's rows, gone through again and again, each time mixed anew."""
+        members = self._members[number]
+        passes = range(first // len(members), -(-(first + count) // len(members)))
+        mixed = [
+            members[interleave(self._group[members], np.random.default_rng((self.seed, 2, number, turn)))]
+            for turn in passes
+        ]
+        start = first - passes.start * len(members)
+        return np.concatenate(mixed)[start : start + count]

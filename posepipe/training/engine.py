@@ -167,7 +167,10 @@ class _Keeper(Callback):
             "seconds": f"{time.monotonic() - self.started:.1f}",
             "learning_rate": f"{max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}",
         }
-        row |= {name: f"{float(value):.5g}" for name, value in sorted(trainer.callback_metrics.items())}
+        validated = epoch % self.recipe.validate_every == 0
+        for name, value in sorted(trainer.callback_metrics.items()):
+            if validated or name.startswith("train_"):  # Lightning still holds the figures of the last validation
+                row[name] = f"{float(value):.5g}"
         self.rows.append(row)
         run_folder.write_rows(self.run.folder, self.rows)
         if time.monotonic() - self.drawn > _REDRAW_S:
@@ -235,13 +238,14 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
         found.append(WeightAveraging(avg_fn=ramped_average(recipe.ema_decay)))
     if recipe.patience > 0:
         found.append(EarlyStopping(recipe.monitor, mode="max", patience=recipe.patience, min_delta=recipe.min_delta))
-    watch: dict[str, Any] = {"monitor": recipe.monitor, "mode": "max", "enable_version_counter": False}
+    common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    watch = {"monitor": recipe.monitor, "mode": "max", "every_n_epochs": recipe.validate_every, **common}
     found.append(_AtomicCheckpoint(dirpath=folder, filename="best", **watch))
     if recipe.keep_best > 1:
         found.append(
             _AtomicCheckpoint(dirpath=folder / "top", filename="{epoch:03d}", save_top_k=recipe.keep_best, **watch)
         )
-    every: dict[str, Any] = {"enable_version_counter": False, "monitor": None}
+    every: dict[str, Any] = {"monitor": None, **common}
     if recipe.keep_every > 0:
         often: dict[str, Any] = {"every_n_epochs": recipe.keep_every, "save_top_k": -1, "save_last": False}
         found.append(_AtomicCheckpoint(dirpath=folder / "epochs", filename="{epoch:03d}", **often, **every))
@@ -283,16 +287,21 @@ def _length(data: TrainingData, recipe: EngineRecipe) -> tuple[int, int]:
     if batches == 0:
         hint = "Give a smaller --engine.batch, or more data"
         raise ConfigError(f"an epoch of {data.order.per_epoch} samples holds no batch of {recipe.batch}", hint=hint)
-    if recipe.steps == 0:
-        return recipe.epochs, batches
-    steps = math.ceil(batches / recipe.accumulate)
-    return min(recipe.epochs, math.ceil(recipe.steps / steps)), min(batches, recipe.steps * recipe.accumulate)
+    epochs, most = recipe.epochs, batches
+    if recipe.steps > 0:
+        steps = math.ceil(batches / recipe.accumulate)
+        epochs, most = min(epochs, math.ceil(recipe.steps / steps)), min(batches, recipe.steps * recipe.accumulate)
+    if epochs < recipe.validate_every:
+        hint = "Give a smaller --engine.validate_every, or more epochs"
+        raise ConfigError(f"a training of {epochs} epochs ends before its first validation", hint=hint)
+    return epochs, most
 
 
 def _trainer(recipe: EngineRecipe, folder: Path, callbacks: list[Callback], length: tuple[int, int]) -> L.Trainer:
     return L.Trainer(
         max_epochs=length[0],
         limit_train_batches=length[1],
+        check_val_every_n_epoch=recipe.validate_every,
         accelerator={"cuda": "gpu"}.get(recipe.device, recipe.device),
         devices=recipe.devices,
         strategy=recipe.strategy,

@@ -78,7 +78,8 @@ def read_rows(folder: Path) -> list[Row]:
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``metrics.csv`` whole."""
     with atomic_path(folder / METRICS) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[-1]), extrasaction="ignore")
+        names = dict.fromkeys(name for row in rows for name in row)  # epochs without validation have fewer
+        writer = csv.DictWriter(stream, list(names))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -129,7 +130,8 @@ def write_summary(
         best = max(rows, key=lambda row: float(row.get(monitor) or "-inf"))
         seconds = sum(float(row["seconds"]) for row in rows)
         lines += [
-            f"Best epoch: {best['epoch']} ({monitor} {best.get(monitor)}); {len(rows)} epochs, {seconds:.0f} s",
+            f"Best epoch: {best['epoch']} ({monitor} {best.get(monitor)}), kept in best.ckpt; "
+            f"{len(rows)} epochs, {seconds:.0f} s",
             "",
         ]
         names = list(rows[-1])

@@ -67,6 +67,7 @@ def make_schedules(
     better: Literal["min", "max"] = "min" if watched.endswith("loss") else "max"
     falls = ReduceLROnPlateau(optimizer, mode=better, factor=recipe.gamma, patience=recipe.plateau_patience)
     found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": watched}]
+    found[0]["frequency"] = recipe.validate_every  # as often as the figure is new
     warmup = _warmup(recipe, steps_per_epoch)
     if warmup > 1:
         first = recipe.warmup_share + (1 - recipe.warmup_share) / warmup

@@ -95,3 +95,34 @@ def test_a_picture_or_video_has_one_side_whoever_asks() -> None:
 def test_near_copies_are_never_held_out() -> None:
     assert not any(held_out(Path(f"people/images/mixed_{n}.webp")) for n in range(1000))
     assert any(held_out(Path(f"people/images/work_{n}.webp")) for n in range(1000))
+
+
+@settings(max_examples=60)
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), seed=st.integers(0, 2**31))
+def test_balanced_classes_come_equally_often_and_so_do_their_samples(sizes: list[int], seed: int) -> None:
+    classes = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    order = MixedOrder(len(classes), seed, classes=classes)
+    assert order.per_epoch == len(sizes) * max(sizes)
+    rows = np.array([index for index, _ in drawn(order, 3)])
+    for few in np.array(classes)[rows].reshape(-1, len(sizes)):
+        assert sorted(few) == list(range(len(sizes)))
+    counts = np.bincount(rows, minlength=len(classes))
+    for label, size in enumerate(sizes):
+        of_class = counts[np.array(classes) == label]
+        assert of_class.sum() == 3 * max(sizes)
+        assert of_class.max() - of_class.min() <= 1, size  # none is drawn twice more than another
+
+
+def test_a_balanced_order_is_the_same_in_parts_and_keeps_videos_apart() -> None:
+    classes = ["real"] * 40 + ["fake"] * 200
+    videos = [n // 20 for n in range(240)]
+    whole = drawn(MixedOrder(240, 5, 400, groups=videos, classes=classes), 4)
+    parts = drawn(MixedOrder(240, 5, 50, groups=videos, classes=classes), 32)
+    assert whole == parts
+    fakes = [index for index, _ in whole if index >= 40]
+    for start in range(0, 200, 10):
+        assert len({videos[i] for i in fakes[start : start + 10]}) >= 5  # of ten videos
+    shared = [MixedOrder(240, 5, 400, groups=videos, classes=classes) for _ in range(2)]
+    for rank, order in enumerate(shared):
+        order.share_out(rank, 2)
+    assert sorted(drawn(shared[0], 4) + drawn(shared[1], 4)) == sorted(whole)

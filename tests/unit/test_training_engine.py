@@ -140,6 +140,31 @@ def test_every_nth_epoch_is_kept_beside_the_best(tmp_path: Path) -> None:
     assert len(list((tmp_path / "top").iterdir())) == 2
 
 
+def test_validation_every_second_epoch(tmp_path: Path) -> None:
+    line(tmp_path / "whole", validate_every=2, keep_best=2, patience=2, epochs=7)
+    table = rows(tmp_path / "whole")
+    assert [bool(r["val_score"]) for r in table] == [False, True, False, True, False, True, False]
+    assert all(r["train_loss"] for r in table)
+    assert len(list((tmp_path / "whole/top").iterdir())) == 2
+    summary = (tmp_path / "whole/SUMMARY.md").read_text()
+    best = max((r for r in table if r["val_score"]), key=lambda r: float(r["val_score"]))
+    assert f"Best epoch: {best['epoch']} " in summary
+    assert "best.ckpt" in summary
+    with pytest.raises(KeyboardInterrupt):
+        line(tmp_path / "parts", validate_every=2, keep_best=2, patience=2, epochs=7, stop_at=14)
+    line(tmp_path / "parts", validate_every=2, keep_best=2, patience=2, epochs=7)
+    same_weights(tmp_path / "whole/last.ckpt", tmp_path / "parts/last.ckpt")
+    same_weights(tmp_path / "whole/best.ckpt", tmp_path / "parts/best.ckpt")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "parts")
+    with pytest.raises(ConfigError, match="ends before its first validation"):
+        line(tmp_path / "short", validate_every=9)
+
+
+def test_patience_counts_validations(tmp_path: Path) -> None:
+    line(tmp_path, validate_every=2, patience=2, monitor="flat", epochs=20)
+    assert len(rows(tmp_path)) == 6  # the first validation is a gain, two more are none
+
+
 def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     line(tmp_path, keep_best=3)
     scores = {int(r["epoch"]) - 1: float(r["val_score"]) for r in rows(tmp_path)}
