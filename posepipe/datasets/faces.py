@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from posepipe.geometry import iou
 from posepipe.skeleton import Skeleton
 
-__all__ = ["MARGIN", "crop_face", "face_boxes", "face_squares", "follow_face"]
+__all__ = ["MARGIN", "crop_face", "face_boxes", "follow_face", "square_at", "steady_squares", "whole_square"]
 
 #: side of the crop over the longer side of the face (FaceForensics++, Roessler et al. 2019, section 4)
 MARGIN = 1.3
@@ -91,31 +91,38 @@ def follow_face(boxes: NDArray[np.float64], before: NDArray[np.float64] | None) 
     return np.asarray(boxes[(boxes[:, 2] - boxes[:, 0]).argmax()])
 
 
-def face_squares(
-    seconds: NDArray[np.float64], boxes: NDArray[np.float64], wanted: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Smooth squares about a face at any times, from boxes at some.
+def steady_squares(seconds: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squares about a face, smooth over time, from its boxes.
 
-    A median over a second takes single mistakes out, a mean over half a second the shaking; in between squares are
-    interpolated, and before the first and after the last box they stand still.
+    A median over a second takes single mistakes out, then a mean over half a second the shaking.
 
     Parameters
     ----------
     seconds, boxes
-        (M,) increasing and (M,4) xyxy px: the face where it was seen, M >= 1.
-    wanted
-        (n,) seconds.
+        (M,) increasing and (M,4) xyxy px: the face where it was seen.
 
     Returns
     -------
-    (n,3) float64: x and y of the middle, and the side of the face's box, px (no margin yet).
+    (M,3) float64: x and y of the middle, and the longer side of the face's box, px (no margin yet).
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).max(1)
     raw = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, sides])
-    near = np.abs(seconds[:, None] - seconds[None])
-    steady = np.stack([np.median(raw[row <= _MEDIAN_S / 2], axis=0) for row in near])
-    smooth = np.stack([steady[row <= _MEAN_S / 2].mean(0) for row in near])
-    return np.column_stack([np.interp(wanted, seconds, smooth[:, i]) for i in range(3)])
+    for width, summary in ((_MEDIAN_S, np.median), (_MEAN_S, np.mean)):
+        # A hair wider than the window: times a tenth of a second apart are not exactly so in floats.
+        first = np.searchsorted(seconds, seconds - width / 2 - 1e-6)
+        last = np.searchsorted(seconds, seconds + width / 2 + 1e-6)
+        raw = np.stack([summary(raw[a:b], axis=0) for a, b in zip(first, last, strict=True)])
+    return raw
+
+
+def square_at(seconds: NDArray[np.float64], squares: NDArray[np.float64], when: float) -> NDArray[np.float64]:
+    """(3,): the square at a time, from those of `steady_squares`, M >= 1: in between interpolated, else the nearest."""
+    return np.array([np.interp(when, seconds, squares[:, i]) for i in range(3)])
+
+
+def whole_square(height: int, width: int) -> NDArray[np.float64]:
+    """(3,): the square that `crop_face` cuts out of a picture in which no face is known: the middle, as tall as it."""
+    return np.array([width / 2, height / 2, max(height, width)])
 
 
 def crop_face(image: NDArray[np.uint8], square: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
@@ -126,7 +133,7 @@ def crop_face(image: NDArray[np.uint8], square: NDArray[np.float64], side: int) 
     image
         (H,W,3) uint8.
     square
-        (3,) middle and side of the face, px, from `face_squares`.
+        (3,) middle and side of the face, px, from `square_at`.
     side
         Of the result, px.
 
@@ -137,9 +144,8 @@ def crop_face(image: NDArray[np.uint8], square: NDArray[np.float64], side: int) 
     """
     height, width = image.shape[:2]
     size = int(min(max(2, int(square[2] * MARGIN)), height, width))
-    left, top = (
-        int(min(max(round(middle - size / 2), 0), most - size)) for middle, most in zip(square, (width, height))
-    )  # fmt: skip
+    left = min(max(round(float(square[0]) - size / 2), 0), width - size)
+    top = min(max(round(float(square[1]) - size / 2), 0), height - size)
     cut = image[top : top + size, left : left + size]
     how = cv2.INTER_AREA if side < size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(cut, (side, side), interpolation=how), np.uint8)

@@ -1,66 +1,44 @@
-"""Videos that are real or manipulated: the folders and official splits of FaceForensics++.
+"""Videos that are real or manipulated: the folders and official splits of FaceForensics++, and own lists.
 
 FaceForensics++ (Roessler et al. 2019) has 1000 videos from YouTube. Its splits are of pairs of them, and each method
-makes two videos of a pair: A_B shows person A with the face, or the expression, of B. So both belong where the pair
-does, and no person of one part is ever seen in another.
+makes two videos of a pair: A_B shows person A with the face, or the expression, of B. So all of these belong where the
+pair does, and no person of one part is ever seen in another.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from posepipe.datasets.video_lists import PARTS, LabelledVideo, VideoList, read_video_list
 from posepipe.errors import InputError, UsageError
 
 __all__ = [
     "COMPRESSIONS",
     "FAKE",
     "FFPP_METHODS",
-    "PARTS",
+    "FORGERY_CLASSES",
     "REAL",
-    "ForgeryVideo",
     "Pairs",
-    "ffpp_videos",
+    "both_classes",
     "person_leaks",
+    "read_ffpp",
+    "read_forgery_list",
     "read_pairs",
 ]
 
 REAL, FAKE = 0, 1
-PARTS = ("train", "val", "test")
+#: names of the classes, by number
+FORGERY_CLASSES = ("real", "fake")
 #: the four methods of the benchmark, by their folders
 FFPP_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-#: raw, light and strong compression, by their folders
+#: none, light and strong, by their folders
 COMPRESSIONS = ("c0", "c23", "c40")
 _SHOWN = 5
 
 Pairs = Mapping[str, Sequence[tuple[str, str]]]
-
-
-@dataclass(frozen=True)
-class ForgeryVideo:
-    """A video and what is known of it.
-
-    Attributes
-    ----------
-    path
-        The file.
-    name
-        What it is called in results, such as ``Deepfakes/519_515``.
-    label
-        `REAL` or `FAKE`; None where it is not known.
-    part
-        ``train``, ``val``, ``test``, or empty.
-    method
-        How it was made; ``original`` for a real one, empty where it is not known.
-    """
-
-    path: Path
-    name: str
-    label: int | None = None
-    part: str = ""
-    method: str = ""
 
 
 def read_pairs(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -101,17 +79,17 @@ def person_leaks(pairs: Pairs) -> dict[str, tuple[str, ...]]:
     return {name: tuple(parts) for name, parts in sorted(seen.items()) if len(parts) > 1}
 
 
-def ffpp_videos(
+def read_ffpp(
     root: Path,
     pairs: Pairs,
     *,
     compression: str = "c23",
     methods: Sequence[str] = FFPP_METHODS,
     partial: bool = False,
-) -> list[ForgeryVideo]:
-    """The videos of FaceForensics++ as its download script lays them out.
+) -> VideoList:
+    """FaceForensics++ as its download script lays it out.
 
-    Real ones lie in ``original_sequences/youtube/COMPRESSION/videos/ID.mp4``, manipulated ones in
+    Real videos lie in ``original_sequences/youtube/COMPRESSION/videos/ID.mp4``, manipulated ones in
     ``manipulated_sequences/METHOD/COMPRESSION/videos/A_B.mp4``.
 
     Parameters
@@ -125,18 +103,18 @@ def ffpp_videos(
     methods
         Folders of manipulated videos.
     partial
-        Take what is there; else a missing video is an error.
+        List only what is there. Else all that should be is listed, for `check_videos` to name what is missing.
 
     Returns
     -------
-    Part by part: the real ones, then method by method.
+    Classes `FORGERY_CLASSES`; a group is a pair of people.
 
     Raises
     ------
-    InputError
-        Videos are missing (the first ones are named), or none is there.
     UsageError
-        The compression is unknown, or a person is in two parts.
+        The compression is unknown, or a person stands more than once in the pairs.
+    InputError
+        Nothing is there.
     """
     if compression not in COMPRESSIONS:
         raise UsageError(f"unknown compression {compression!r}", expected=" or ".join(COMPRESSIONS))
@@ -144,27 +122,53 @@ def ffpp_videos(
     if leaks:
         told = ", ".join(f"{name} ({' and '.join(parts)})" for name, parts in list(leaks.items())[:_SHOWN])
         raise UsageError(f"{len(leaks)} people stand more than once in the splits: {told}", hint="Mend the split files")
-    wanted = [video for part in PARTS for video in _expected(root, part, pairs.get(part, ()), compression, methods)]
-    found = [video for video in wanted if video.path.is_file()]
-    if not found or (len(found) < len(wanted) and not partial):
-        missing = [str(video.path) for video in wanted if not video.path.is_file()]
-        raise InputError(
-            f"{len(missing)} of {len(wanted)} videos are missing below {root}",
-            got=f"first {', '.join(missing[:_SHOWN])}",
-            hint="Complete the set; a part of it must be asked for (partial)" if found else "Check the folder",
-        )
-    return found
+    parts = {part: _expected(root, pairs.get(part, ()), compression, methods) for part in PARTS}
+    there = {part: tuple(video for video in videos if video.path.is_file()) for part, videos in parts.items()}
+    if not any(there.values()):
+        example = next((video.path for videos in parts.values() for video in videos), root)
+        raise InputError(f"{root} holds no video of FaceForensics++", expected=f"for example {example}")
+    return VideoList(f"FaceForensics++ {compression}", FORGERY_CLASSES, there if partial else parts)
 
 
 def _expected(
-    root: Path, part: str, pairs: Sequence[tuple[str, str]], compression: str, methods: Sequence[str]
-) -> list[ForgeryVideo]:
-    """Every video that a part has when the set is whole."""
-    folder = root / "original_sequences/youtube" / compression / "videos"
-    names = [name for pair in pairs for name in pair]
-    videos = [ForgeryVideo(folder / f"{n}.mp4", f"original/{n}", REAL, part, "original") for n in names]
+    root: Path, pairs: Sequence[tuple[str, str]], compression: str, methods: Sequence[str]
+) -> tuple[LabelledVideo, ...]:
+    """Every video that a part has when the set is whole: the real ones, then method by method."""
+    real = root / "original_sequences/youtube" / compression / "videos"
+    videos = [LabelledVideo(real / f"{n}.mp4", REAL, f"people {a} and {b}") for a, b in pairs for n in (a, b)]
     for method in methods:
-        folder = root / "manipulated_sequences" / method / compression / "videos"
-        both = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
-        videos += [ForgeryVideo(folder / f"{n}.mp4", f"{method}/{n}", FAKE, part, method) for n in both]
-    return videos
+        fake = root / "manipulated_sequences" / method / compression / "videos"
+        videos += [
+            LabelledVideo(fake / f"{n}.mp4", FAKE, f"people {a} and {b}")
+            for a, b in pairs
+            for n in (f"{a}_{b}", f"{b}_{a}")
+        ]
+    return tuple(videos)
+
+
+def read_forgery_list(path: Path) -> VideoList:
+    """An own list (`read_video_list`) whose labels are ``real`` and ``fake``, numbered as `FORGERY_CLASSES`.
+
+    Raises
+    ------
+    InputError
+        As `read_video_list`, or there are other labels.
+    """
+    listed = read_video_list(path)
+    if not set(listed.classes) <= set(FORGERY_CLASSES):
+        raise InputError(f"the labels of {path} are not {' and '.join(FORGERY_CLASSES)}", got=", ".join(listed.classes))
+    number = [FORGERY_CLASSES.index(name) for name in listed.classes]
+    parts = {part: tuple(replace(v, label=number[v.label]) for v in listed[part]) for part in PARTS}
+    return VideoList(listed.source, FORGERY_CLASSES, parts)
+
+
+def both_classes(listed: VideoList, parts: Sequence[str]) -> None:
+    """Make sure that parts hold real and manipulated videos; raises `InputError` naming the part and what it lacks."""
+    for part in parts:
+        for label, name in enumerate(FORGERY_CLASSES):
+            if all(video.label != label for video in listed[part]):
+                raise InputError(
+                    f"the part {part} of {listed.source} has no {name} video",
+                    got=f"{len(listed[part])} videos",
+                    expected="real and manipulated ones",
+                )

@@ -112,11 +112,15 @@ class FrameStore:
 
     def _opened(self, video: Path) -> Pile:
         if video not in self._piles:
-            path = self.folder / f"{video_key(video, f'frames {_VERSION} {self.side}')}.jpegs"
+            path = self.folder / f"{video_key(video, self._about())}.jpegs"
             if not path.is_file():
                 self._write(video, path)
             self._piles[video] = open_pile(path)
         return self._piles[video]
+
+    def _about(self) -> str:
+        """What the pictures are, for the names of the cache's files."""
+        return f"frames {_VERSION} {self.side}"
 
     def _write(self, video: Path, path: Path) -> None:
         with open_video(video) as reader:

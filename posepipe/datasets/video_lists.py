@@ -19,7 +19,7 @@ import numpy as np
 
 from posepipe.errors import InputError
 
-__all__ = ["LabelledVideo", "VideoList", "check_videos", "hold_out", "read_video_list"]
+__all__ = ["PARTS", "LabelledVideo", "VideoList", "check_videos", "hold_out", "read_video_list"]
 
 PARTS = ("train", "val", "test")
 _NAMED = 10

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from posepipe.errors import UsageError
 
-__all__ = ["Verdicts", "auc", "equal_error", "judge", "video_scores"]
+__all__ = ["ForgeryFigures", "Verdicts", "auc", "equal_error", "forgery_figures", "judge", "video_scores"]
 
 Float = NDArray[np.floating]
 Int = NDArray[np.integer]
@@ -111,6 +111,34 @@ def judge(score: Float, label: Int, threshold: float) -> Verdicts:
         false_alarms=alarms / len(real),
         misses=missed / len(fake),
     )
+
+
+@dataclass(frozen=True)
+class ForgeryFigures:
+    """What scores of N clips, or of N videos, are worth.
+
+    Attributes
+    ----------
+    real, fake
+        How many there are.
+    auc, eer
+        Area under the ROC curve and equal error rate of these scores themselves.
+    verdicts
+        By the threshold.
+    """
+
+    real: int
+    fake: int
+    auc: float
+    eer: float
+    verdicts: Verdicts
+
+
+def forgery_figures(score: Float, label: Int, threshold: float) -> ForgeryFigures:
+    """All figures of scores (N,) and labels (N,); the threshold is one that other data chose. Raises as `auc`."""
+    fake = int((np.asarray(label) == 1).sum())
+    rate, _ = equal_error(score, label)
+    return ForgeryFigures(len(label) - fake, fake, auc(score, label), rate, judge(score, label, threshold))
 
 
 def video_scores(score: Float, video: Sequence[Hashable]) -> dict[Hashable, float]:

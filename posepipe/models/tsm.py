@@ -85,10 +85,7 @@ class _Consensus(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
-        if self.attention is None:
-            pooled = frames.mean(1)
-        else:
-            pooled = (self.attention(frames).softmax(1) * frames).sum(1)
+        pooled = frames.mean(1) if self.attention is None else (self.attention(frames).softmax(1) * frames).sum(1)
         return cast("Tensor", self.classifier(self.dropout(pooled)))
 
 

@@ -22,6 +22,7 @@ from posepipe.errors import ConfigError, UsageError
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
 from posepipe.training.table import build, parse_text, settings_of
+from posepipe.training.tsm_recipe import TsmRecipe
 
 __all__ = ["KINDS", "Kind", "Plan", "find_recipe", "make_plan", "shipped_recipes", "train"]
 
@@ -54,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "action": Kind(ActionRecipe, "posepipe.training.action:train_action"),
     "pose": Kind(PoseRecipe, "posepipe.training.pose:train_pose"),
     "detector": Kind(DetectorRecipe, "posepipe.training.detector:train_detector"),
+    "tsm": Kind(TsmRecipe, "posepipe.training.tsm:train_tsm"),
 }
 
 
