@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from posepipe.datasets.video_lists import PARTS, LabelledVideo, VideoList, read_video_list
 from posepipe.errors import InputError, UsageError
@@ -57,7 +58,7 @@ def read_pairs(folder: Path) -> dict[str, tuple[tuple[str, str], ...]]:
         except (OSError, ValueError, RecursionError) as error:
             hint = "Give the folder of the benchmark's train.json, val.json and test.json"
             raise InputError(f"cannot read the split {path}: {error}", hint=hint) from error
-        rows = content if isinstance(content, list) else [None]
+        rows: list[Any] = content if isinstance(content, list) else [None]
         bad = next((r for r in rows if not (isinstance(r, list) and len(r) == 2 and all(_is_id(i) for i in r))), ())
         if bad != () or not rows:
             raise InputError(f"{path} is no list of pairs of video ids", got=repr(bad)[:60], expected='["071", "054"]')

@@ -76,8 +76,9 @@ class MixedOrder:
         self.rows = np.repeat(np.arange(length), 1 if repeat is None else repeat)
         self._group = group[self.rows]
         members: dict[Hashable, list[int]] = {}
-        for place, row in enumerate(self.rows if classes is not None else ()):
-            members.setdefault((classes or ())[row], []).append(place)
+        if classes is not None:
+            for place, row in enumerate(self.rows.tolist()):
+                members.setdefault(classes[row], []).append(place)
         self._members = [np.array(places, np.int64) for places in members.values()]
         self.lap = len(members) * max(map(len, self._members)) if members else len(self.rows)
         self.seed = seed

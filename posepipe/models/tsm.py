@@ -45,7 +45,7 @@ def temporal_shift(x: Tensor, segments: int, fold_div: int) -> Tensor:
     -------
     (N*T,C,H,W), not sharing memory with `x`.
     """
-    clips = x.unflatten(0, (-1, segments))
+    clips = x.reshape(-1, segments, *x.shape[1:])
     fold = x.shape[1] // fold_div
     shifted = torch.zeros_like(clips)
     shifted[:, :-1, :fold] = clips[:, 1:, :fold]
@@ -152,7 +152,7 @@ class Tsm(nn.Module):
             if getattr(block, "has_skip", False):
                 first = "pw_exp" if isinstance(block.dw_start, nn.Identity) else "dw_start"
                 setattr(block, first, TemporalShift(getattr(block, first), segments, fold_div))
-        self.consensus = _Consensus(self.backbone.head_hidden_size, outputs, pooling, dropout)
+        self.consensus = _Consensus(cast("int", self.backbone.head_hidden_size), outputs, pooling, dropout)
         self._frozen: list[nn.BatchNorm2d] = []
 
     @property
@@ -179,7 +179,7 @@ class Tsm(nn.Module):
         """(N,T,3,H,W) float32 RGB in 0..255 -> (N,outputs) logits."""
         pictures = clips.flatten(0, 1) / _MIDDLE - 1.0
         frames = self.backbone(pictures.contiguous(memory_format=torch.channels_last))
-        return cast("Tensor", self.consensus(frames.unflatten(0, clips.shape[:2])))
+        return cast("Tensor", self.consensus(frames.reshape(*clips.shape[:2], -1)))
 
 
 def start_tsm(network: Tsm, path: str | Path) -> bool:

@@ -68,9 +68,10 @@ class TsmModule(EngineModule):
         places = self.validation.places
         score = np.array([self._score[n] for n in range(len(places))])
         self._score.clear()
-        by_video = video_scores(score, [place.video.path for place in places])
-        labels = {place.video.path: place.video.label for place in places}
-        video_auc = auc(np.array(list(by_video.values())), np.array([labels[path] for path in by_video]))
+        videos = [place.video for place in places]
+        by_video = video_scores(score, videos)
+        label = [video.label for video in dict.fromkeys(videos)]
+        video_auc = auc(np.array(list(by_video.values())), np.array(label))
         self.log("val_clip_auc", auc(score, self.validation.labels))
         self.log("val_video_auc", video_auc)
         self.log("val_score", video_auc)

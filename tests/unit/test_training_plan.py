@@ -40,7 +40,7 @@ def test_overrides_go_before_every_phase() -> None:
     ("table", "overrides", "message"),
     [
         ({}, {}, "unknown kind"),
-        ({"kind": "boat"}, {}, "unknown kind of recipe; got 'boat'; expected action or pose or detector"),
+        ({"kind": "boat"}, {}, "unknown kind of recipe; got 'boat'; expected action or pose or detector or tsm"),
         ({"kind": "pose", "speed": 3}, {}, "unknown setting 'speed'"),
         ({"kind": "pose", "engine": 3}, {"engine.epochs": "3"}, "'engine' has the wrong type"),
         ({"kind": "pose", "height": 250}, {}, "multiples of 32"),

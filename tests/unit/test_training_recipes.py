@@ -45,7 +45,7 @@ def sail_folder(folder: Path) -> Path:
 @pytest.mark.parametrize("name", list(shipped_recipes()))
 def test_every_recipe_reads_and_says_what_it_is_for(name: str) -> None:
     plan = make_plan(find_recipe(name), {})
-    assert all(isinstance(p, PoseRecipe) and p.sources for p in plan.phases)
+    assert all(p.sources for p in plan.phases if isinstance(p, PoseRecipe))
     assert len(shipped_recipes()[name]) > 30
 
 
