@@ -68,7 +68,7 @@ def write_action(checkpoint: Path, stem: Path, about: ExportRecipe, **more: Any)
         Further fields of the card: ``temperature``, ``abstain``, ``window_s``.
     """
     network, card = load_action(checkpoint)
-    card |= {"temperature": 1.0, "abstain": 0.0, "window_s": 0.0, **dataclasses.asdict(about), **more}
+    card |= {**dataclasses.asdict(about), **more}
     weights = stem.with_name(f"{stem.name}.safetensors")
     write_safetensors(checkpoint, weights, card)
     if card["form"] == "pose":

@@ -1,0 +1,197 @@
+"""Trainings of action networks for the tables of `eval/action.py`: one at a time in each of several processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import numpy as np
+
+from posepipe.config import data_root
+from posepipe.datasets.actions import ActionSet, join_sets
+from posepipe.datasets.actions_jhmdb import read_jhmdb14
+from posepipe.datasets.actions_npz import read_action_npz
+from posepipe.datasets.actions_utkinect import read_utkinect, seen_from
+from posepipe.io.atomic import atomic_path
+from posepipe.report import write_json
+from posepipe.training.action_recipe import ActionRecipe
+from posepipe.training.plan import find_recipe, make_plan
+
+__all__ = ["Job", "load", "run_jobs"]
+
+#: acts of UTKinect that JHMDB has too, by JHMDB's names
+SHARED = {
+    **{"walk": "walk", "sitDown": "sit", "standUp": "stand", "pickUp": "pick", "throw": "throw", "push": "push"},
+    **{"waveHands": "wave", "clapHands": "clap"},
+}
+#: degrees from which the shared acts are seen
+VIEWS = (-30.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its test.
+
+    Attributes
+    ----------
+    name
+        Of its files.
+    recipe
+        A shipped recipe.
+    data
+        Name of the set and its protocol.
+    settings
+        What differs from the recipe, by dotted names.
+    clips
+        Clips that are learnt from, counted as often as they are looked at.
+    seed
+        Of everything.
+    fold
+        Draw of a fifth of the training clips on which it is tested instead of the test part; 0: the test part.
+    more
+        Add UTKinect's shared acts to the training clips.
+    keep
+        Keep the checkpoint.
+    """
+
+    name: str
+    recipe: str
+    data: tuple[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    clips: int = 20000
+    seed: int = 1
+    fold: int = 0
+    more: bool = False
+    keep: bool = False
+
+
+@lru_cache
+def load(name: str, protocol: str) -> ActionSet:
+    """A set of the data folder."""
+    root = data_root()
+    if name == "jhmdb14":
+        return read_jhmdb14(root / name, protocol)
+    if name == "utkinect":
+        return read_utkinect(root / name)
+    return read_action_npz(root / name / f"{protocol}.npz")
+
+
+def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Mapping[str, str]) -> list[str]:
+    """Run jobs whose results are not there yet, until `end` (monotonic seconds); names of those that failed.
+
+    What a job gives: ``results/NAME.json`` with its settings, time and speed, and ``said/NAME.npz`` with the
+    probabilities of the clips it was tested on, from one view (``one``) and from ten views and their mirror images
+    (``many``).
+    """
+    waiting = [job for job in jobs if not (out / "results" / f"{job.name}.json").is_file()]
+    context = get_context("spawn")
+    queue, done = context.Queue(), context.Queue()
+    for job in waiting:
+        queue.put(job)
+    workers = [
+        context.Process(target=_work, args=(queue, done, out, end, dict(machine)), daemon=False)
+        for _ in range(min(processes, len(waiting)))
+    ]
+    for worker in workers:
+        worker.start()
+    failed, open_jobs = [], {job.name for job in waiting}
+    while open_jobs and time.monotonic() < end + 5 and any(w.is_alive() for w in workers):
+        try:
+            name, fault = done.get(timeout=1.0)
+        except Empty:
+            continue
+        open_jobs.discard(name)
+        print(f"{name}: {fault or 'done'}", flush=True)
+        failed += [name] if fault else []
+    for worker in workers:
+        worker.join(timeout=2)
+        if worker.is_alive():
+            worker.kill()
+    return failed
+
+
+def _work(queue: Any, done: Any, out: Path, end: float, machine: dict[str, str]) -> None:
+    while time.monotonic() < end:
+        try:
+            job = queue.get(timeout=0.5)
+        except Empty:
+            return
+        try:
+            _run(job, out, machine)
+        except Exception as error:  # one that fails must not take the others with it; its name is printed
+            done.put((job.name, f"{type(error).__name__}: {error}"[:300]))
+        else:
+            done.put((job.name, ""))
+
+
+def recipe_of(job: Job, machine: Mapping[str, str]) -> ActionRecipe:
+    """The recipe with the job's settings, and as many epochs as its clips ask for."""
+    overrides = {"engine.seed": str(job.seed), **job.settings, **machine}
+    recipe: ActionRecipe = make_plan(find_recipe(job.recipe), overrides).phases[0]
+    epochs = max(1, round(job.clips / recipe.samples))
+    overrides |= {"engine.epochs": str(epochs), "engine.warmup_epochs": str(min(2, max(1, epochs // 8)))}
+    phase: ActionRecipe = make_plan(find_recipe(job.recipe), overrides).phases[0]
+    return phase
+
+
+def parts_of(job: Job) -> tuple[ActionSet, ActionSet]:
+    """Clips to learn from and to test on."""
+    from posepipe.training.action_sources import hold_out
+
+    clips = load(*job.data)
+    training, test = clips.of_part("train"), clips.of_part("test")
+    if job.fold:
+        training, test = hold_out(training, 0.2, "clip", job.fold)
+    if job.more:
+        acts = load("utkinect", "").renamed(SHARED)
+        views = join_sets([seen_from(acts, angle) for angle in VIEWS], "utkinect")
+        joined = join_sets([training, views.mapped(training.skeleton)], training.name)
+        training = ActionSet(joined.name, joined.skeleton, training.classes, joined.samples)
+    return training, test
+
+
+def _run(job: Job, out: Path, machine: Mapping[str, str]) -> None:
+    import torch
+
+    from posepipe.training.action import fit_action
+    from posepipe.training.action_card import load_action
+    from posepipe.training.action_test import TestPlan, fused, predict
+
+    torch.set_num_threads(1)
+    recipe = recipe_of(job, machine)
+    training, test = parts_of(job)
+    folder = out / "runs" / job.name
+    began = time.monotonic()
+    fit_action(recipe, training, training.select([]), folder, resume=False)
+    seconds = time.monotonic() - began
+    network, card = load_action(folder / "last.ckpt")
+    device = "cuda" if torch.cuda.is_available() and recipe.engine.device != "cpu" else "cpu"
+    looks = {"one": TestPlan(1, batch=64), "many": TestPlan(10, flip=True, batch=8)}
+    arrays: dict[str, Any] = {"label": test.labels, "names": np.array([s.name for s in test.samples])}
+    for look, plan in looks.items():
+        said = predict(network, card, test, plan, device=device)
+        for stream, one in {**said, "fused": fused(said)}.items():
+            arrays[f"{look}_{stream}"] = one.fine.astype(np.float32)
+            if one.coarse is not None:
+                arrays[f"{look}_{stream}_coarse"] = one.coarse.astype(np.float32)
+    (out / "said").mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "said" / f"{job.name}.npz") as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    if job.keep:
+        (out / "kept").mkdir(parents=True, exist_ok=True)
+        whole = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+        slim = {name: whole[name] for name in ("state_dict", "posepipe")}
+        torch.save(slim, out / "kept" / f"{job.name}.ckpt")
+    shutil.rmtree(folder)
+    looked_at = recipe.engine.epochs * (recipe.samples // recipe.engine.batch) * recipe.engine.batch
+    share = {look: float((arrays[f"{look}_fused"].argmax(1) == test.labels).mean()) for look in looks}
+    about = {"seconds": seconds, "clips": looked_at, "epochs": recipe.engine.epochs, "device": device, "right": share}
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    write_json(out / "results" / f"{job.name}.json", {"job": asdict(job), **about})
