@@ -1,7 +1,7 @@
-"""Figures of action networks: ``python eval/action.py train`` trains, ``... table`` prints and writes RESULTS-action.md.
+"""Figures of action networks: ``action.py train`` trains, ``action.py table`` prints and writes RESULTS-action.md.
 
-Settings are chosen on clips cut out of the training part of JHMDB's split 1 (`PICKS`), never on a test part, and the last
-epoch of every training is the one that is tested.
+Settings are chosen on clips cut out of the training part of JHMDB's split 1 (`PICKS`), never on a test part, and the
+last epoch of every training is the one that is tested.
 """
 
 from __future__ import annotations

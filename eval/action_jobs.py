@@ -165,6 +165,7 @@ def _run(job: Job, out: Path, machine: Mapping[str, str]) -> None:
     from posepipe.training.action_test import TestPlan, fused, predict
 
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     recipe = recipe_of(job, machine)
     training, test = parts_of(job)
     folder = out / "runs" / job.name

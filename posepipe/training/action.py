@@ -50,6 +50,8 @@ class ActionModule(EngineModule):
         """Loss of a batch of views."""
         clips = self.maker(batch, self.size)
         classes = self.network.heads[next(iter(clips))].fine.out_features
+        if self.device.type == "cuda":
+            clips = {name: clip.contiguous(memory_format=torch.channels_last_3d) for name, clip in clips.items()}
         clips, targets = mix(clips, batch["label"], int(classes), self.settings.mix)
         said = self.network(**clips)
         parts = self.network.losses(said, targets, self.weights, smoothing=self.settings.loss.smoothing)

@@ -186,14 +186,19 @@ class _Keeper(Callback):
         self.drawn = time.monotonic()
 
 
-def ramped_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """The update of a moving average whose decay rises to `decay`; see `EngineRecipe.ema_decay`."""
+def ramped_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """The update, in place, of moving averages whose decay rises to `decay`; see `EngineRecipe.ema_decay`.
 
-    def update(average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        if not average.is_floating_point():  # counters of batch norms
-            return current
-        count = int(updates)
-        return torch.lerp(average, current, 1 - min(decay, (1 + count) / (10 + count)))
+    It takes all tensors of one type at a time: one by one they would keep a GPU waiting.
+    """
+
+    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            count = int(updates)
+            share = 1 - min(decay, (1 + count) / (10 + count))
+            torch._foreach_lerp_(list(averages), list(currents), share)
+        else:  # counters of batch norms
+            torch._foreach_copy_(list(averages), list(currents))
 
     return update
 
@@ -235,7 +240,7 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
     """
     found: list[Callback] = []
     if recipe.ema_decay > 0:
-        found.append(WeightAveraging(avg_fn=ramped_average(recipe.ema_decay)))
+        found.append(WeightAveraging(multi_avg_fn=ramped_average(recipe.ema_decay)))
     if recipe.patience > 0:
         found.append(EarlyStopping(recipe.monitor, mode="max", patience=recipe.patience, min_delta=recipe.min_delta))
     common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}

@@ -276,12 +276,14 @@ def test_no_weight_decay_on_biases() -> None:
 
 def test_the_average_follows_a_short_training() -> None:
     update = engine.ramped_average(0.998)
-    average = torch.zeros(1)
+    average, late, counter = torch.zeros(1), torch.zeros(1), torch.tensor(3)
     for step in range(200):
-        average = update(average, torch.ones(1), step)
+        update([average], [torch.ones(1)], step)
     assert float(average) > 0.99
-    assert float(update(torch.zeros(1), torch.ones(1), 10**6)) == pytest.approx(0.002)
-    assert int(update(torch.tensor(3), torch.tensor(9), 5)) == 9
+    update([late], [torch.ones(1)], 10**6)
+    assert float(late) == pytest.approx(0.002)
+    update([counter], [torch.tensor(9)], 5)
+    assert int(counter) == 9
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
