@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ def _train(arguments: argparse.Namespace) -> None:
     clips = max(few, min(arguments.clips, most))
     print(f"picked {chosen!r}; {speed:.0f} clips/s in all, {clips} clips a training, {left:.0f} s left", flush=True)
     jobs = [*_jhmdb(chosen, clips), *_utkinect(clips // 2), *_more(chosen, clips)]
-    jobs += _upfall(clips // 4) if arguments.upfall else []
-    run_jobs([*jobs, *_ablation(chosen, clips)], out, arguments.processes, end, machine)
+    jobs += _upfall(arguments.upfall, clips // 4) if arguments.upfall else []
+    jobs = [replace(job, seconds=arguments.processes * job.clips / speed) for job in [*jobs, *_ablation(chosen, clips)]]
+    run_jobs(jobs, out, arguments.processes, end, machine)
 
 
 def _picks(clips: int) -> list[Job]:
@@ -139,11 +141,15 @@ def _utkinect(clips: int) -> list[Job]:
     return [Job(f"utkinect-{seed}", "action_utkinect", ("utkinect", ""), {}, clips, seed) for seed in SEEDS]
 
 
-def _upfall(clips: int) -> list[Job]:
+def _upfall(folder: Path, clips: int) -> list[Job]:
+    """Every form of the network; pictures of 112 px where there are any."""
+    small = {"size": "28"}
+    forms = {"pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": {"form": "rgb+pose", **small}}
     return [
-        Job(f"upfall-{protocol}-{seed}", "action_upfall", ("upfall_npz", protocol), {}, clips, seed)
+        Job(f"upfall-{form}-{protocol}-{seed}", "action_upfall", (str(folder), protocol), settings, clips, seed)
         for seed in SEEDS
         for protocol in ("trial", "camera")
+        for form, settings in forms.items()
     ]
 
 

@@ -19,6 +19,7 @@ from posepipe.datasets.actions import ActionSet, join_sets
 from posepipe.datasets.actions_jhmdb import read_jhmdb14
 from posepipe.datasets.actions_npz import read_action_npz
 from posepipe.datasets.actions_utkinect import read_utkinect, seen_from
+from posepipe.datasets.frame_pack import FramePack
 from posepipe.io.atomic import atomic_path
 from posepipe.report import write_json
 from posepipe.training.action_recipe import ActionRecipe
@@ -55,6 +56,8 @@ class Job:
         Of everything.
     fold
         Draw of a fifth of the training clips on which it is tested instead of the test part; 0: the test part.
+    seconds
+        How long it may take; it does not begin where less time is left.
     more
         Add UTKinect's shared acts to the training clips.
     keep
@@ -68,19 +71,20 @@ class Job:
     clips: int = 20000
     seed: int = 1
     fold: int = 0
+    seconds: float = 0.0
     more: bool = False
     keep: bool = False
 
 
 @lru_cache
 def load(name: str, protocol: str) -> ActionSet:
-    """A set of the data folder."""
+    """A set of the data folder, or any other that `posepipe.datasets.actions_npz` wrote, by folder and name."""
     root = data_root()
     if name == "jhmdb14":
         return read_jhmdb14(root / name, protocol)
     if name == "utkinect":
         return read_utkinect(root / name)
-    return read_action_npz(root / name / f"{protocol}.npz")
+    return read_action_npz(Path(name) / f"{protocol}.npz")
 
 
 def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Mapping[str, str]) -> list[str]:
@@ -123,6 +127,9 @@ def _work(queue: Any, done: Any, out: Path, end: float, machine: dict[str, str])
             job = queue.get(timeout=0.5)
         except Empty:
             return
+        if time.monotonic() + job.seconds > end:
+            done.put((job.name, "left out: there is no time"))
+            continue
         try:
             _run(job, out, machine)
         except Exception as error:  # one that fails must not take the others with it; its name is printed
@@ -169,15 +176,16 @@ def _run(job: Job, out: Path, machine: Mapping[str, str]) -> None:
     recipe = recipe_of(job, machine)
     training, test = parts_of(job)
     folder = out / "runs" / job.name
+    store = FramePack(Path(job.data[0]) / "frames.npz") if "rgb" in recipe.form else None
     began = time.monotonic()
-    fit_action(recipe, training, training.select([]), folder, resume=False)
+    fit_action(recipe, training, training.select([]), folder, resume=False, store=store)
     seconds = time.monotonic() - began
     network, card = load_action(folder / "last.ckpt")
     device = "cuda" if torch.cuda.is_available() and recipe.engine.device != "cpu" else "cpu"
     looks = {"one": TestPlan(1, batch=64), "many": TestPlan(10, flip=True, batch=8)}
     arrays: dict[str, Any] = {"label": test.labels, "names": np.array([s.name for s in test.samples])}
     for look, plan in looks.items():
-        said = predict(network, card, test, plan, device=device)
+        said = predict(network, card, test, plan, store=store, device=device)
         for stream, one in {**said, "fused": fused(said)}.items():
             arrays[f"{look}_{stream}"] = one.fine.astype(np.float32)
             if one.coarse is not None:

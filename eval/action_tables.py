@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from posepipe.report import table
 
@@ -18,7 +14,7 @@ def write_tables(out: Path) -> None:
     """Print what is there of the results of a folder."""
     results = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((out / "results").glob("*.json"))}
     rows = [
-        (n, f"{r['right']['one']:.4f}", f"{r['right']['many']:.4f}", r["clips"], f"{r['seconds']:.0f}")
+        (n, f"{r['right']['one']:.4f}", f"{r['right']['many']:.4f}", str(r["clips"]), f"{r['seconds']:.0f}")
         for n, r in results.items()
     ]
     print(table(("training", "one view", "many", "clips", "s"), rows))

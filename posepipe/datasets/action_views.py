@@ -16,6 +16,7 @@ from posepipe.volumes.sampling import sample_test, sample_train
 from posepipe.volumes.window import Cells, Window, compact_box, mirror_points, random_resized_crop
 
 if TYPE_CHECKING:
+    from posepipe.datasets.frame_pack import FramePack
     from posepipe.datasets.video_frames import FrameStore
 
 __all__ = ["ActionView", "TestViews", "TrainingViews", "ViewForm"]
@@ -97,7 +98,7 @@ class TrainingViews:
     """
 
     def __init__(
-        self, clips: ActionSet, form: ViewForm, variation: ActionVariation, store: FrameStore | None = None
+        self, clips: ActionSet, form: ViewForm, variation: ActionVariation, store: FrameStore | FramePack | None = None
     ) -> None:
         self.clips, self.form, self.variation, self.store = clips, form, variation, store
 
@@ -154,7 +155,12 @@ class TestViews:
     __test__ = False  # it is no test
 
     def __init__(
-        self, clips: ActionSet, form: ViewForm, count: int = 1, store: FrameStore | None = None, share: float = 1.0
+        self,
+        clips: ActionSet,
+        form: ViewForm,
+        count: int = 1,
+        store: FrameStore | FramePack | None = None,
+        share: float = 1.0,
     ) -> None:
         self.clips, self.form, self.count, self.store, self.share = clips, form, count, store, share
 
@@ -274,7 +280,7 @@ def _pictures(
     window: Window,
     matrix: NDArray[np.float64],
     flip: bool,
-    store: FrameStore,
+    store: FrameStore | FramePack,
 ) -> NDArray[np.uint8]:
     """Pictures (T,S,S,3) in the window; what lies outside the video is black."""
     if sample.video is None:
@@ -289,7 +295,7 @@ def _pictures(
     return np.ascontiguousarray(pictures[:, :, ::-1] if flip else pictures)
 
 
-def _picture_size(sample: ActionSample, store: FrameStore | None) -> tuple[int, int]:
+def _picture_size(sample: ActionSample, store: FrameStore | FramePack | None) -> tuple[int, int]:
     """Width and height of the video, px; a square where there is none."""
     if min(sample.size) > 0:
         return sample.size

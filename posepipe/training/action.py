@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.action_sources import open_store, read_sources, training_parts
 from posepipe.training.engine import EngineModule, Run, TrainingData, fit, loading
 from posepipe.training.table import to_table
+
+if TYPE_CHECKING:
+    from posepipe.datasets.frame_pack import FramePack
+    from posepipe.datasets.video_frames import FrameStore
 
 __all__ = ["ActionModule", "fit_action", "train_action"]
 
@@ -90,6 +94,7 @@ def fit_action(
     *,
     resume: bool = True,
     notes: tuple[str, ...] = (),
+    store: FrameStore | FramePack | None = None,
 ) -> Path:
     """Train on clips that are at hand; returns the best checkpoint.
 
@@ -105,12 +110,14 @@ def fit_action(
         Go on where a training in the folder stopped.
     notes
         What a reader of its summary must not miss.
+    store
+        Where pictures come from; None: from the videos, if the network takes pictures.
     """
     torch.manual_seed(recipe.engine.seed)
     check_parts(training, held)
     card = action_card(recipe, training)
     network = _begun(recipe, build_action(card, recipe.dropout))
-    form, store = card_form(card), open_store(recipe)
+    form, store = card_form(card), store or open_store(recipe)
     views = TrainingViews(training, form, recipe.variation, store)
     order = MixedOrder(len(views), recipe.engine.seed, recipe.samples or None)
     tests = TestViews(held, form, recipe.validation_clips, store)

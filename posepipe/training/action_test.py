@@ -23,6 +23,7 @@ from posepipe.training.action_card import card_form, card_skeleton
 from posepipe.volumes.maps import channel_mirror
 
 if TYPE_CHECKING:
+    from posepipe.datasets.frame_pack import FramePack
     from posepipe.datasets.video_frames import FrameStore
 
 __all__ = ["Said", "TestPlan", "average", "fused", "predict", "predict_onnx"]
@@ -73,7 +74,7 @@ def predict(
     clips: ActionSet,
     plan: TestPlan,
     *,
-    store: FrameStore | None = None,
+    store: FrameStore | FramePack | None = None,
     device: str = "cpu",
     workers: int = 0,
 ) -> dict[str, Said]:
@@ -197,7 +198,7 @@ def _all_views(
     card: Mapping[str, Any],
     clips: ActionSet,
     plan: TestPlan,
-    store: FrameStore | None,
+    store: FrameStore | FramePack | None,
     workers: int,
 ) -> dict[str, Said]:
     """Probabilities by stream, averaged over views and sizes."""
@@ -214,7 +215,9 @@ def _all_views(
     return {name: average([said[name] for said in rounds]) for name in rounds[0]}
 
 
-def _batches(clips: ActionSet, form: ViewForm, plan: TestPlan, store: FrameStore | None, workers: int) -> Any:
+def _batches(
+    clips: ActionSet, form: ViewForm, plan: TestPlan, store: FrameStore | FramePack | None, workers: int
+) -> Any:
     views = TestViews(clips, form, plan.clips, store, VIEW_SHARE)
     return DataLoader(views, batch_size=plan.batch, collate_fn=collate_tests, num_workers=workers)  # type: ignore[arg-type]
 
