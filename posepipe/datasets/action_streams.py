@@ -25,6 +25,8 @@ def streams_of(place: Path) -> list[PoseStream]:
 
     Raises `InputError` where there are none, or the file is something else.
     """
+    if not place.exists():
+        raise InputError(f"there are no results of a run in {place}")
     if place.is_dir():
         found = [place / name for name in ("streams.npz", "records.jsonl") if (place / name).is_file()]
         if not found:

@@ -17,7 +17,6 @@ from posepipe.evaluation.action import mean_class_accuracy, top_accuracy
 from posepipe.models.pcan import LossWeights, Pcan, fuse
 from posepipe.training.action_batch import Batch, ClipMaker, collate, collate_tests, mix
 from posepipe.training.action_card import action_card, build_action, card_form, card_skeleton, load_action
-from posepipe.training.action_export import write_action
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.action_sources import open_store, read_sources, training_parts
 from posepipe.training.engine import EngineModule, Run, TrainingData, fit, loading
@@ -139,6 +138,8 @@ def train_action(recipe: ActionRecipe, folder: Path, *, resume: bool = True, all
     training, held, notes = training_parts(recipe, read_sources(recipe, root), allow_leaks=allow_leaks)
     best = fit_action(recipe, training, held, folder, resume=resume, notes=notes)
     if recipe.export.name:
+        from posepipe.training.action_export import write_action
+
         write_action(best, folder / recipe.export.name, recipe.export)
     return best
 
