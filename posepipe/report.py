@@ -11,16 +11,18 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from posepipe import __version__
 from posepipe.config import Config
 from posepipe.io.atomic import atomic_path, sha256_of
 from posepipe.io.schema import skeleton_to_json
-from posepipe.io.video import VideoInfo
 from posepipe.io.zoo import Terms, terms_of
 from posepipe.skeleton import Skeleton
 from posepipe.types import FrameResult
+
+if TYPE_CHECKING:
+    from posepipe.io.video import VideoInfo  # a training writes reports too, and needs no libraries of video
 
 __all__ = [
     "Outcome",
