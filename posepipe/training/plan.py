@@ -23,6 +23,7 @@ from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
 from posepipe.training.table import build, parse_text, settings_of
 from posepipe.training.tsm_recipe import TsmRecipe
+from posepipe.training.two_stream_recipe import TwoStreamRecipe
 
 __all__ = ["KINDS", "Kind", "Plan", "find_recipe", "make_plan", "shipped_recipes", "train"]
 
@@ -56,6 +57,7 @@ KINDS: dict[str, Kind] = {
     "pose": Kind(PoseRecipe, "posepipe.training.pose:train_pose"),
     "detector": Kind(DetectorRecipe, "posepipe.training.detector:train_detector"),
     "tsm": Kind(TsmRecipe, "posepipe.training.tsm:train_tsm"),
+    "two_stream": Kind(TwoStreamRecipe, "posepipe.training.two_stream:train_two_stream"),
 }
 
 

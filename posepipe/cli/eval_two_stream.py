@@ -1,0 +1,98 @@
+"""``posepipe eval two-stream``: the spatial and the temporal stream, and their fusion, on a list of videos."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posepipe.cli.parser import Commands
+
+if TYPE_CHECKING:
+    from posepipe.training.two_stream_scores import StreamScores
+
+__all__ = ["add"]
+
+_ABOUT = """\
+Consensus: scores of a video's samples become the video's, by mean, maximum, or a mean weighted with the variance of
+each sample's scores. Fusion: of the two streams' scores, weights given as spatial : temporal."""
+
+
+def add(kinds: Commands) -> None:
+    """Put the command below ``posepipe eval``."""
+    command = kinds.add_parser(
+        "two-stream",
+        help="two-stream action networks: Prec@1, Prec@5, fusion",
+        description="Score the videos of a list with trained streams: Prec@1 and Prec@5 of each, and of their fusion.",
+        epilog=_ABOUT,
+        allow_abbrev=False,
+    )
+    for stream in ("spatial", "temporal"):
+        command.add_argument(f"--{stream}", type=Path, metavar="FILE", help=f"checkpoint of the {stream} stream")
+    command.add_argument("--part", default="test", choices=("train", "val", "test"), help="part of the list (test)")
+    command.add_argument("--source", metavar="LIST", help="another list than that of the training (a CSV file)")
+    command.add_argument("--videos", metavar="DIR", help="folder of the videos, if they have moved")
+    command.add_argument("--data", metavar="DIR", help="folder where relative paths begin")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write what each stream says of each video as well")
+    command.set_defaults(command=_two_stream)
+
+
+def _two_stream(arguments: argparse.Namespace) -> int:
+    from posepipe.evaluation.consensus import stream_rows
+    from posepipe.report import table, write_json
+
+    try:
+        from posepipe.training.two_stream_scores import score_streams
+    except ImportError as error:
+        from posepipe.errors import MissingExtraError
+
+        raise MissingExtraError("posepipe eval two-stream", "train") from error
+    streams = {name: getattr(arguments, name) for name in ("spatial", "temporal") if getattr(arguments, name)}
+    changes = {name: getattr(arguments, name) for name in ("source", "videos", "data") if getattr(arguments, name)}
+    scores = score_streams(streams, arguments.part, **changes)
+    rows = stream_rows(scores.spatial, scores.temporal, scores.labels)
+    print(
+        f"{scores.listed.source}, {arguments.part}: {len(scores.videos)} videos, {len(scores.listed.classes)} classes"
+    )
+    print(table(("scores", "Prec@1", "Prec@5"), [(name, f"{one:.3f}", f"{five:.3f}") for name, one, five in rows]))
+    if arguments.json:
+        about = {"schema": "posepipe.eval.two-stream", "version": 1, "list": scores.listed.source}
+        figures = {name: {"prec1": one, "prec5": five} for name, one, five in rows}
+        write_json(arguments.json, {**about, "part": arguments.part, "videos": len(scores.videos), "figures": figures})
+    if arguments.csv:
+        _write(arguments.csv, scores)
+    return 0
+
+
+def _write(path: Path, scores: StreamScores) -> None:
+    """One row a video: its label, and the class and softmax score of each stream and of their average."""
+    import csv
+
+    from posepipe.evaluation.consensus import consensus, fuse
+    from posepipe.io.atomic import atomic_path
+
+    said: dict[str, Any] = {
+        name: consensus(found)
+        for name, found in (("spatial", scores.spatial), ("temporal", scores.temporal))
+        if found is not None
+    }
+    if len(said) == 2:
+        said["average"] = fuse(said["spatial"], said["temporal"])
+    classes = scores.listed.classes
+    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["video", "label", *(f"{name}{of}" for name in said for of in ("", "_score"))])
+        for number, video in enumerate(scores.videos):
+            row = [video.path.name, classes[video.label]]
+            for found in said.values():
+                shares = _softmax(found[number])
+                row += [classes[int(shares.argmax())], f"{shares.max():.4f}"]
+            writer.writerow(row)
+
+
+def _softmax(logits: Any) -> Any:
+    import numpy as np
+
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()

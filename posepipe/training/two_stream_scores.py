@@ -1,0 +1,117 @@
+"""What trained streams say of videos: scores of every sample, for consensus and fusion."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from posepipe.datasets.video_lists import LabelledVideo, VideoList, check_videos
+from posepipe.errors import InputError, UsageError, WeightsError
+from posepipe.models.two_stream import StreamResNet, load_two_stream
+from posepipe.training.table import build
+from posepipe.training.two_stream import stream_data
+from posepipe.training.two_stream_recipe import STREAMS, TwoStreamRecipe
+
+__all__ = ["StreamScores", "score_streams", "score_videos"]
+
+
+@dataclass(frozen=True)
+class StreamScores:
+    """Scores of the videos of one part.
+
+    Attributes
+    ----------
+    listed
+        The list they are of.
+    videos
+        V videos.
+    spatial, temporal
+        (V,S,A) float32 logits of the samples; None for a stream that was not asked for.
+    """
+
+    listed: VideoList
+    videos: tuple[LabelledVideo, ...]
+    spatial: NDArray[np.float32] | None
+    temporal: NDArray[np.float32] | None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(V,) class of each video."""
+        return np.array([video.label for video in self.videos], np.int64)
+
+
+def score_streams(checkpoints: Mapping[str, Path], part: str = "test", **changes: Any) -> StreamScores:
+    """Score the videos of a part with one stream or both.
+
+    Parameters
+    ----------
+    checkpoints
+        Of `posepipe train`, by stream (``spatial``, ``temporal``).
+    part
+        train, val or test.
+    changes
+        Settings in place of the recipes': ``data``, ``videos``, ``source``, ``lists``.
+
+    Raises
+    ------
+    UsageError
+        No stream is given.
+    WeightsError
+        A checkpoint is of another kind or stream, or the two are of other classes.
+    InputError
+        A video is missing or cannot be read, or the part is empty: see `check_videos`.
+    """
+    if not checkpoints:
+        raise UsageError("no stream is given", expected="a checkpoint of the spatial or the temporal stream, or both")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    scores: dict[str, NDArray[np.float32]] = {}
+    listed: VideoList | None = None
+    for stream in STREAMS:
+        if stream not in checkpoints:
+            continue
+        network, recipe, classes = _open(checkpoints[stream], stream)
+        data = stream_data(dataclasses.replace(recipe, **changes))
+        if data.listed.classes != classes or (listed is not None and data.listed.classes != listed.classes):
+            raise WeightsError(f"{checkpoints[stream]} knows other classes than the videos of {data.listed.source}")
+        if listed is not None and data.listed[part] != listed[part]:
+            raise WeightsError("the two streams were trained on other lists or splits, so their parts differ")
+        listed = data.listed
+        if not listed[part]:
+            raise InputError(f"{listed.source} has no videos in the part {part!r}")
+        check_videos(dataclasses.replace(listed, parts={"train": listed[part]}), data.count, least=2)
+        scores[stream] = score_videos(network, data.testing(listed[part]), device)
+    if listed is None:
+        raise UsageError(f"there are no streams {', '.join(checkpoints)}", expected=" or ".join(STREAMS))
+    return StreamScores(listed, listed[part], scores.get("spatial"), scores.get("temporal"))
+
+
+def _open(path: Path, stream: str) -> tuple[StreamResNet, TwoStreamRecipe, tuple[str, ...]]:
+    """Network, recipe and classes of a checkpoint."""
+    network, card = load_two_stream(path)
+    settings = dict(card.get("settings", {}))
+    if card.get("kind") != "two_stream" or settings.pop("kind", None) != "two_stream":
+        raise WeightsError(f"{path} is no checkpoint of `posepipe train` by a recipe of the kind two_stream")
+    recipe = build(TwoStreamRecipe, settings)
+    if recipe.stream != stream:
+        raise WeightsError(f"{path} is of another stream", got=recipe.stream, expected=stream)
+    return network, recipe, tuple(card["classes"])
+
+
+@torch.inference_mode()
+def score_videos(network: StreamResNet, videos: DataLoader[Any], device: str = "cpu") -> NDArray[np.float32]:
+    """(V,S,A) float32 logits of every sample of every video of `StreamData.testing`."""
+    network = network.to(device).eval().to(memory_format=torch.channels_last)
+    found = []
+    for batch in videos:
+        image = batch["image"].to(device)
+        flat = image.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
+        found.append(network(flat).float().cpu().reshape(*image.shape[:2], -1).numpy())
+    return np.concatenate(found)
