@@ -46,7 +46,8 @@ class Config:
     flip_test: bool = _setting(False, "look at every person mirrored too and average: twice the pose network's time")
     tracker: str = _setting("posesort", "posesort, sort, bytetrack, ocsort, or none (new ids in every frame)")
     actions: str = _setting(
-        "none", "small (built in), none, or an ONNX file of an action network; auto: small where the keypoints fit"
+        "none",
+        "small or tad (built in), none, or an ONNX file of an action network; auto: small where the keypoints fit",
     )
     device: str = _setting("auto", "auto, cpu or cuda")
     batch: int = _setting(8, "person crops in one call of the pose network", low=1, high=1024)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.spans import interval_iou
+from posepipe.intervals import interval_iou
 
 __all__ = ["AMBIGUOUS", "Labelled", "LocalisationScore", "activitynet_score", "without_duplicates"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.evaluation.localisation import AMBIGUOUS, Labelled, LocalisationScore
-from posepipe.spans import interval_iou
+from posepipe.intervals import interval_iou
 
 __all__ = ["ThumosScore", "greedy_nms", "matlab_number", "scnn_detections", "thumos_score", "window_scores"]
 

@@ -23,7 +23,8 @@ __all__ = ["fill", "load_backbone", "read_tensors"]
 
 # Packages whose classes occur beside the tensors; what they hold is not needed.
 _LOG_BOOKS = ("mmengine.", "mmcv.", "mmpose.", "numpy.", "_codecs.")
-_WRAPPERS = ("state_dict", "model")
+# averaged weights before plain ones
+_WRAPPERS = ("state_dict_ema", "state_dict", "model", "module")
 _NAMED = 4
 
 
@@ -43,7 +44,7 @@ class _Nothing:
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors of a weight file by name, and its card (``posepipe``: see :mod:`posepipe.training.export`) or ``{}``.
 
-    Tensors are looked for at the top level and under ``state_dict`` and ``model``.
+    Tensors are looked for at the top level and under ``state_dict_ema``, ``state_dict``, ``model`` and ``module``.
 
     Raises
     ------

@@ -226,17 +226,18 @@ def build_actions(config: Config, skeleton: Skeleton) -> ActionRecogniser | None
     name = config.actions
     if name == "none" or (name == "auto" and not set(COCO17.keypoints) <= set(skeleton.keypoints)):
         return None
+    from posepipe.io.weights import read_card, weights_path
     from posepipe.stages.action import OnnxActions
+    from posepipe.stages.action_spans import OnnxSpans
 
-    if name in ("auto", "small"):
-        from posepipe.io.weights import weights_path
-
-        path = weights_path("action_small")
+    if name in ("auto", "small", "tad"):
+        path = weights_path("action_tad" if name == "tad" else "action_small")
     elif Path(name).suffix.lower() == ".onnx":
         path = Path(name)
     else:
-        raise _unknown("action network", name, ["auto", "small", "none", "FILE.onnx"], "actions")
-    return OnnxActions(path, skeleton, device=config.device, threads=config.threads)
+        raise _unknown("action network", name, ["auto", "small", "tad", "none", "FILE.onnx"], "actions")
+    kind = OnnxSpans if read_card(path).kind == "tad" else OnnxActions
+    return kind(path, skeleton, device=config.device, threads=config.threads)
 
 
 class NoTracker:

@@ -22,6 +22,7 @@ from posepipe.errors import ConfigError, UsageError
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
 from posepipe.training.table import build, parse_text, settings_of
+from posepipe.training.tad_recipe import TadRecipe
 from posepipe.training.tsm_recipe import TsmRecipe
 from posepipe.training.two_stream_recipe import TwoStreamRecipe
 
@@ -58,6 +59,7 @@ KINDS: dict[str, Kind] = {
     "detector": Kind(DetectorRecipe, "posepipe.training.detector:train_detector"),
     "tsm": Kind(TsmRecipe, "posepipe.training.tsm:train_tsm"),
     "two_stream": Kind(TwoStreamRecipe, "posepipe.training.two_stream:train_two_stream"),
+    "tad": Kind(TadRecipe, "posepipe.training.tad:train_tad"),
 }
 
 

@@ -37,6 +37,7 @@ class EngineRecipe:
     warmup_epochs: int = setting(0, "epochs over which it rises, in place of warmup_steps", low=0)
     warmup_share: float = setting(0.0, "rate that the warm-up begins above, over the highest", low=0.0, high=1.0)
     final_share: float = setting(0.01, "cosine: last rate over the highest", low=0.0, high=1.0)
+    cosine_epochs: int = setting(0, "cosine: epochs until the last rate, if training ends before; 0 = epochs", low=0)
     milestones: tuple[int, ...] = setting((), "step: epochs after which the rate is multiplied by gamma", low=1)
     gamma: float = setting(0.1, "step and plateau: factor on the rate", low=0.0, high=1.0)
     plateau_patience: int = setting(3, "plateau: epochs without a gain before the rate falls", low=0)

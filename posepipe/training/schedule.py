@@ -34,18 +34,20 @@ def rate_share(recipe: EngineRecipe, total_steps: int, steps_per_epoch: int) -> 
     Parameters
     ----------
     recipe
-        `schedule`, `warmup_steps` or `warmup_epochs`, `warmup_share`, `final_share`, `milestones`, `gamma`.
+        `schedule`, `warmup_steps` or `warmup_epochs`, `warmup_share`, `final_share`, `cosine_epochs`, `milestones`,
+        `gamma`.
     total_steps, steps_per_epoch
         Optimiser steps of the whole training and of an epoch.
     """
     milestones = [epoch * steps_per_epoch for epoch in sorted(recipe.milestones)]
     warmup = _warmup(recipe, steps_per_epoch)
+    end = recipe.cosine_epochs * steps_per_epoch or total_steps
 
     def share(step: int) -> float:
         if step < warmup:
             return recipe.warmup_share + (1 - recipe.warmup_share) * (step + 1) / warmup
         if recipe.schedule == "cosine":
-            part = (step - warmup) / max(1, total_steps - warmup)
+            part = (step - warmup) / max(1, end - warmup)
             cosine = (1 + math.cos(math.pi * min(1.0, part))) / 2
             return recipe.final_share + (1 - recipe.final_share) * cosine
         if recipe.schedule == "step":

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posepipe.spans import interval_iou, soft_nms, soft_nms_by_label
+from posepipe.intervals import interval_iou, soft_nms, soft_nms_by_label
 
 
 def test_overlap_of_spans():

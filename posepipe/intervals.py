@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["interval_iou", "soft_nms", "soft_nms_by_label"]
+__all__ = ["best_spans", "interval_iou", "soft_nms", "soft_nms_by_label"]
 
 #: what OpenTAD adds to every length, so that two empty spans have an overlap
 _LENGTH_EPS = 1e-6
@@ -28,6 +28,29 @@ def interval_iou(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
     shared = np.maximum(0.0, np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
     covered = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared
     return np.asarray(np.divide(shared, covered, out=np.zeros_like(covered), where=covered > 0))
+
+
+def best_spans(
+    spans: ArrayLike, scores: ArrayLike, least: float, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """The best (span, label) pairs of a window.
+
+    Parameters
+    ----------
+    spans, scores
+        (P,2), and (P,A) of each label.
+    least, most
+        Pairs of a greater score are kept, the best so many.
+
+    Returns
+    -------
+    Spans (M,2), scores (M,) falling, labels (M,).
+    """
+    table = np.asarray(scores, np.float64)
+    place, label = np.nonzero(table > least)
+    value = table[place, label]
+    order = np.argsort(-value, kind="stable")[:most]
+    return np.asarray(spans, np.float64)[place[order]], value[order], label[order].astype(np.int64)
 
 
 def soft_nms(

@@ -1,0 +1,220 @@
+"""Long recordings with actions in them: windows to learn from, windows to search, and what is wrong with a set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.errors import InputError
+
+__all__ = [
+    "LATE_S",
+    "Recording",
+    "TrainingWindows",
+    "Window",
+    "WindowRules",
+    "WindowSource",
+    "check_recordings",
+    "search_starts",
+]
+
+#: windows that are tried before one without a whole enough action is taken
+_TRIES = 200
+#: seconds by which an annotation may end after its video: both are rounded
+LATE_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording and its actions.
+
+    Attributes
+    ----------
+    name
+        Of the video or recording.
+    steps
+        Its length in steps (every n-th frame, or rows of features).
+    rate
+        Steps a second.
+    spans
+        (M,2) float64 start and end of its actions, steps.
+    labels
+        (M,) int64 classes.
+    duration
+        Seconds.
+    """
+
+    name: str
+    steps: int
+    rate: float
+    spans: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    duration: float
+
+
+@dataclass(frozen=True)
+class WindowRules:
+    """How windows are drawn to learn from.
+
+    Attributes
+    ----------
+    length
+        Steps of a window.
+    least_share
+        An action of which less than this share is inside does not count, and a window without one that counts is
+        drawn again.
+    least_crop
+        Of a recording shorter than a window, at least this share is taken.
+    stretch
+        Most that time is stretched or squeezed, as a share; 0 = not at all.
+    """
+
+    length: int
+    least_share: float = 0.75
+    least_crop: float = 0.9
+    stretch: float = 0.0
+
+
+class Window(NamedTuple):
+    """A window: ``data`` with its time axis filled up to the length, ``real`` (T,) steps, actions in its own steps."""
+
+    data: NDArray[Any]
+    real: NDArray[np.bool_]
+    spans: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class WindowSource(Protocol):
+    """Gives what a network sees of a recording."""
+
+    def at(
+        self, index: int, places: NDArray[np.float64], rng: np.random.Generator | None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Data at some places.
+
+        Parameters
+        ----------
+        index
+            Of the recording.
+        places
+            (T,) steps of the recording, evenly spaced.
+        rng
+            Varies what is seen; None: as it is.
+
+        Returns
+        -------
+        Data, (C,T) features or (T,H,W,3) frames, and (T,) bool where there is anything.
+        """
+        ...
+
+
+class TrainingWindows:
+    """Windows at random places of recordings, by (index, seed).
+
+    Parameters
+    ----------
+    recordings
+        To draw from.
+    source
+        Of their data, in the same order.
+    rules
+        How windows are drawn.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], source: WindowSource, rules: WindowRules) -> None:
+        self.recordings, self.source, self.rules = recordings, source, rules
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, key: tuple[int, int]) -> Window:
+        index, seed = key
+        rng = np.random.default_rng(seed)
+        recording, rules = self.recordings[index], self.rules
+        pace = float(np.exp(rng.uniform(-1, 1) * np.log1p(rules.stretch)))
+        reach = rules.length * pace
+        start, count, kept = 0.0, rules.length, np.zeros(len(recording.spans), bool)
+        for _ in range(_TRIES):
+            if recording.steps > reach:
+                start, count = float(rng.integers(0, int(recording.steps - reach) + 1)), rules.length
+            else:
+                share = rng.uniform(rules.least_crop, 1.0)
+                count = max(1, int(share * recording.steps / pace))
+                start = float(rng.integers(0, max(1, int(recording.steps - count * pace) + 1)))
+            kept = _inside_share(recording.spans, start, start + count * pace) >= rules.least_share
+            if kept.any() or not len(kept):
+                break
+        data, real = self.source.at(index, start + pace * np.arange(count, dtype=np.float64), rng)
+        spans = ((recording.spans[kept] - start) / pace).clip(0, count)
+        return filled_up(Window(data, real, spans.astype(np.float32), recording.labels[kept]), rules.length)
+
+
+def _inside_share(spans: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    inside = np.minimum(spans[:, 1], end) - np.maximum(spans[:, 0], start)
+    return np.asarray(inside / np.maximum(spans[:, 1] - spans[:, 0], 1e-9))
+
+
+def filled_up(window: Window, length: int) -> Window:
+    """The window with its last step repeated up to a length; those steps are not real."""
+    missing = length - len(window.real)
+    if missing <= 0:
+        return window
+    axis = 1 if window.data.ndim == 2 else 0
+    pad = [(0, 0)] * window.data.ndim
+    pad[axis] = (0, missing)
+    return window._replace(data=np.pad(window.data, pad, mode="edge"), real=np.pad(window.real, (0, missing)))
+
+
+def search_starts(steps: int, length: int, overlap: float) -> list[int]:
+    """Where windows begin that cover a recording: evenly spaced, the last one ends with it.
+
+    At most ``steps // spacing`` windows are made, one at least, as OpenTAD does (which looks at a last one that ends
+    with the recording by itself twice).
+    """
+    spacing = max(1, int(length * (1 - overlap)))
+    starts = []
+    for number in range(max(1, steps // spacing)):
+        start = number * spacing
+        if start + length >= steps:
+            starts.append(max(0, steps - length))
+            break
+        starts.append(start)
+    return starts
+
+
+def check_recordings(training: Sequence[Recording], tested: Sequence[Recording], classes: Sequence[str]) -> None:
+    """Refuse a set that cannot be learnt from.
+
+    Raises
+    ------
+    InputError
+        A recording has no action, or one that ends before it starts or after the recording; a class stands in one part
+        only; a recording stands in both. All of them are named.
+    """
+    faults = [fault for part in (training, tested) for recording in part for fault in _faults(recording, classes)]
+    learnt, asked = (
+        {classes[label] for recording in part for label in recording.labels} for part in (training, tested)
+    )
+    faults += [f"class {name} occurs in the test part only" for name in sorted(asked - learnt)]
+    both = {recording.name for recording in training} & {recording.name for recording in tested}
+    faults += [f"{name} stands in training and test" for name in sorted(both)]
+    if not training:
+        faults.append("there is nothing to learn from")
+    if faults:
+        more = f" and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise InputError(f"the recordings have {len(faults)} faults", got="; ".join(faults[:10]) + more)
+
+
+def _faults(recording: Recording, classes: Sequence[str]) -> list[str]:
+    found = []
+    for span, label in zip(recording.spans / recording.rate, recording.labels, strict=True):
+        what = f"{recording.name}: {classes[label]} {span[0]:.1f}-{span[1]:.1f} s"
+        if span[1] <= span[0]:
+            found.append(f"{what} ends before it starts")
+        elif span[1] > recording.duration + LATE_S:
+            found.append(f"{what} ends after the video ({recording.duration:.1f} s)")
+    return found
