@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.datasets.action_variation import ActionVariation
 
-__all__ = ["vary_colours"]
+__all__ = ["ColourRanges", "shift_colours", "vary_colours"]
 
 # OpenCV's hue of 8 bits goes once round the circle in so many steps.
 _CIRCLE = 180
 _GREY = (0.299, 0.587, 0.114)
+
+
+class ColourRanges(Protocol):
+    """How much colours may change: brightness, contrast, saturation in parts, hue in parts of the colour circle."""
+
+    @property
+    def brightness(self) -> float:
+        """Largest change of brightness."""
+        ...
+
+    @property
+    def contrast(self) -> float:
+        """Largest change of contrast."""
+        ...
+
+    @property
+    def saturation(self) -> float:
+        """Largest change of saturation."""
+        ...
+
+    @property
+    def hue(self) -> float:
+        """Largest change of hue."""
+        ...
 
 
 def vary_colours(pictures: NDArray[np.uint8], how: ActionVariation, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -31,6 +57,12 @@ def vary_colours(pictures: NDArray[np.uint8], how: ActionVariation, rng: np.rand
     -------
     (T,H,W,3) uint8 RGB.
     """
+    pictures = shift_colours(pictures, how, rng)
+    return _covered(pictures, how, rng) if rng.random() < how.erase else pictures
+
+
+def shift_colours(pictures: NDArray[np.uint8], how: ColourRanges, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change brightness, contrast, saturation and hue of a clip (T,H,W,3) uint8 RGB in a random order."""
     for change in rng.permutation(4):
         match change:
             case 0 if how.brightness:
@@ -45,7 +77,7 @@ def vary_colours(pictures: NDArray[np.uint8], how: ActionVariation, rng: np.rand
                 )
             case 3 if how.hue:
                 pictures = _turn_hue(pictures, round(rng.uniform(-how.hue, how.hue) * _CIRCLE))
-    return _covered(pictures, how, rng) if rng.random() < how.erase else pictures
+    return pictures
 
 
 def _bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as colour
 
 from posepipe.config import cache_root, data_root
+from posepipe.datasets.action_colours import shift_colours
 from posepipe.datasets.forgery import both_classes, read_ffpp, read_forgery_list, read_pairs
 from posepipe.datasets.video_clips import clip_frames, clip_starts
 from posepipe.datasets.video_frames import FrameStore
 from posepipe.datasets.video_lists import PARTS, LabelledVideo, VideoList, check_videos, hold_out
 from posepipe.errors import ConfigError
 from posepipe.stages.faces import FaceStore
-from posepipe.training.tsm_recipe import Colours, TsmRecipe
+from posepipe.training.tsm_recipe import TsmRecipe
 
-__all__ = ["FaceClips", "FixedClips", "face_store", "forgery_sets", "vary_colours"]
+__all__ = ["FaceClips", "FixedClips", "face_store", "forgery_sets", "soften"]
 
 _SHOWN = 5
 
@@ -74,8 +75,8 @@ class FaceClips:
         frames = self.store.frames(place.video.path, chosen)
         if rng.random() < self.recipe.flip:
             frames = frames[:, :, ::-1]
-        clip = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-        return vary_colours(clip, self.recipe.colours, rng), torch.tensor(float(place.video.label))
+        frames = shift_colours(soften(frames, rng.uniform(self.recipe.soften, 1.0)), self.recipe.colours, rng)
+        return _tensor(frames), torch.tensor(float(place.video.label))
 
 
 class FixedClips:
@@ -100,8 +101,7 @@ class FixedClips:
         place = self.places[index]
         pts = self.store.pts(place.video.path)
         frames = self.store.frames(place.video.path, clip_frames(pts, place.start, self.span, self.segments))
-        clip = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-        return index, clip, torch.tensor(float(place.video.label))
+        return index, _tensor(frames), torch.tensor(float(place.video.label))
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -109,24 +109,19 @@ class FixedClips:
         return np.array([place.video.label for place in self.places], np.int64)
 
 
-def vary_colours(clip: Tensor, by: Colours, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue of a clip (T,3,H,W) uint8, in an order that is drawn too."""
-    factor = {name: rng.uniform(1 - reach, 1 + reach) for name, reach in _factors(by).items()}
-    turn = rng.uniform(-by.hue, by.hue)
-    for step in rng.permutation(4):
-        if step == 0 and by.brightness:
-            clip = colour.adjust_brightness(clip, factor["brightness"])
-        elif step == 1 and by.contrast:
-            clip = colour.adjust_contrast(clip, factor["contrast"])
-        elif step == 2 and by.saturation:
-            clip = colour.adjust_saturation(clip, factor["saturation"])
-        elif step == 3 and by.hue:
-            clip = colour.adjust_hue(clip, turn)
-    return clip
+def soften(frames: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Frames (T,S,S,3) made smaller by `share` and large again, lest sharpness tells one video from another."""
+    side = frames.shape[1]
+    small = round(side * share)
+    if small >= side:
+        return frames
+    shrunk = [cv2.resize(np.ascontiguousarray(f), (small, small), interpolation=cv2.INTER_AREA) for f in frames]
+    return np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_LINEAR) for f in shrunk]).astype(np.uint8)
 
 
-def _factors(by: Colours) -> dict[str, float]:
-    return {"brightness": by.brightness, "contrast": by.contrast, "saturation": by.saturation}
+def _tensor(frames: NDArray[np.uint8]) -> Tensor:
+    """(T,S,S,3) pictures as (T,3,S,S)."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
 
 
 def face_store(recipe: TsmRecipe) -> FaceStore:

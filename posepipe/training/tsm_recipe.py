@@ -57,6 +57,7 @@ class TsmRecipe:
     balanced: bool = setting(True, "draw real and manipulated clips equally often")
     samples: int = setting(0, "clips in an epoch; 0 = all", low=0)
     flip: float = setting(0.5, "chance of a mirror image", low=0.0, high=1.0)
+    soften: float = setting(1.0, "least share of a clip's resolution that is left to it, 1 = all", low=0.1, high=1.0)
     colours: Colours = field(default_factory=Colours, metadata={"help": "variation of colours"})
     engine: EngineRecipe = field(default_factory=EngineRecipe, metadata={"help": "schedule, optimiser, machine"})
 
