@@ -137,23 +137,37 @@ def _score(video: Path, recogniser: ForgeryRecogniser) -> ClipScores:
 
 
 def _figures(listed: VideoList, scores: dict[str, dict[Path, ClipScores]], part: str) -> dict[str, ForgeryFigures]:
-    """Figures of clips and of videos, each by its own threshold."""
-    import numpy as np
+    """Figures of clips and of videos, each by its own threshold, and of the videos of each method beside all real ones.
 
+    A method is known by its folder, as FaceForensics++ has them.
+    """
     from posepipe.evaluation.forgery import equal_error, forgery_figures
 
-    def of_clips(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
-        rows = [(score, v.label) for v in videos for score in of[v.path].score]
-        return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-
-    def of_videos(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
-        return np.array([of[v.path].video_score for v in videos]), np.array([v.label for v in videos])
-
-    found = {}
-    for name, take in (("clips", of_clips), ("videos", of_videos)):
+    found, threshold = {}, _NO_VAL
+    for name, take in (("clips", _of_clips), ("videos", _of_videos)):
         threshold = equal_error(*take(listed["val"], scores["val"]))[1] if "val" in scores else _NO_VAL
         found[name] = forgery_figures(*take(listed[part], scores[part]), threshold)
+    real = [v for v in listed[part] if v.label == 0]
+    methods: dict[str, list[LabelledVideo]] = {}
+    for video in (v for v in listed[part] if v.label == 1 and "manipulated_sequences" in v.path.parts):
+        methods.setdefault(video.path.parts[-4], []).append(video)
+    if len(methods) > 1:
+        for method, videos in methods.items():
+            found[method] = forgery_figures(*_of_videos([*real, *videos], scores[part]), threshold)
     return found
+
+
+def _of_clips(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
+    import numpy as np
+
+    rows = [(score, v.label) for v in videos for score in of[v.path].score]
+    return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+
+
+def _of_videos(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
+    import numpy as np
+
+    return np.array([of[v.path].video_score for v in videos]), np.array([v.label for v in videos])
 
 
 def _show(listed: VideoList, figures: dict[str, ForgeryFigures], part: str, *, with_val: bool) -> None:

@@ -20,7 +20,7 @@ __all__ = ["Row", "keep_recipe", "read_rows", "write_curves", "write_rows", "wri
 Row = dict[str, str]
 
 RECIPE, METRICS, CURVES, SUMMARY = "recipe.toml", "metrics.csv", "curves.png", "SUMMARY.md"
-_PACKAGES = ("torch", "torchvision", "lightning", "numpy", "opencv-python-headless", "onnxruntime")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless", "onnxruntime")
 #: settings that say where and how fast, or how long, but do not change what a begun training does up to there
 _FREE = (
     *("engine.epochs", "engine.steps", "engine.threads", "engine.workers", "engine.device"),

@@ -1,0 +1,129 @@
+"""Real or manipulated video, on the seven videos of FaceForensics++ at hand: recipe ``tsm_fast`` beside a linear model.
+
+Run by ``python eval/video_systems.py tsm``, or alone: ``python eval/video_tsm.py [RUN_DIR]`` prints the section.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.config import cache_root, data_root
+from posepipe.datasets.forgery import read_ffpp, read_pairs
+from posepipe.datasets.video_clips import clip_frames, clip_starts
+from posepipe.datasets.video_lists import LabelledVideo, VideoList
+from posepipe.evaluation.forgery import auc, equal_error, forgery_figures
+from posepipe.stages.faces import FaceStore
+from posepipe.stages.forgery import ForgeryRecogniser
+from posepipe.training.plan import find_recipe, make_plan, train
+from posepipe.training.tsm_recipe import TsmRecipe
+
+PARTS = ("train", "val", "test")
+Floats = NDArray[np.float64]
+#: scores of the clips of a video
+Scorer = Callable[[LabelledVideo], Floats]
+
+_SAID = """The three training videos show two people, validation one, test one, and each part has methods of its own
+(train Deepfakes and Face2Face, validation NeuralTextures, test FaceSwap): nobody can learn here what a manipulated face
+looks like. The table shows that the machinery learns (the training part) and that it is measured as it should be: the
+epoch was chosen by the clips of the part val, the thresholds too. A video AUC of one real and one manipulated video is
+0 or 1. No weights of ImageNet are at hand, so training begins at random weights."""
+
+
+def linear_model(listed: VideoList, store: FaceStore, recipe: TsmRecipe) -> Scorer:
+    """Logistic regression on features of the same clips, pooled over their frames."""
+
+    def features(video: LabelledVideo) -> Floats:
+        pts = store.pts(video.path)
+        starts = clip_starts(pts, recipe.span, recipe.val_clips)
+        clips = [store.frames(video.path, clip_frames(pts, s, recipe.span, recipe.segments)) for s in starts]
+        return np.stack([pooled_features(clip) for clip in clips])
+
+    rows = [(features(video), video.label) for video in listed["train"]]
+    x = np.concatenate([part for part, _ in rows])
+    y = np.concatenate([np.full(len(part), label) for part, label in rows])
+    mean, spread = x.mean(0), x.std(0) + 1e-6
+    weights = logistic_regression((x - mean) / spread, y)
+    return lambda video: 1 / (1 + np.exp(-_with_one((features(video) - mean) / spread) @ weights))
+
+
+def pooled_features(clip: NDArray[np.uint8]) -> Floats:
+    """Mean and deviation over the frames of: 4 x 4 mean colours, and how strong each of four octaves of detail is."""
+    rows = []
+    for frame in clip:
+        colours = cv2.resize(frame, (4, 4), interpolation=cv2.INTER_AREA).ravel() / 255
+        level, detail = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32), []
+        for _ in range(4):
+            smaller = cv2.pyrDown(level)
+            rest = level - cv2.pyrUp(smaller, dstsize=level.shape[::-1])
+            detail.append(np.log(np.square(rest).mean() + 1e-3))
+            level = smaller
+        rows.append(np.concatenate([colours, detail]))
+    table = np.array(rows, np.float64)
+    return np.concatenate([table.mean(0), table.std(0)])
+
+
+def logistic_regression(x: Floats, y: NDArray[np.integer], penalty: float = 1.0, rounds: int = 25) -> Floats:
+    """Weights of a logistic regression with both classes counting alike and an L2 penalty, by Newton's method."""
+    x = _with_one(x)
+    share = np.where(y == 1, 0.5 / (y == 1).mean(), 0.5 / (y == 0).mean())
+    ridge = penalty * np.diag([1.0] * (x.shape[1] - 1) + [1e-6])
+    weights = np.zeros(x.shape[1])
+    for _ in range(rounds):
+        p = 1 / (1 + np.exp(-x @ weights))
+        gradient = x.T @ (share * (p - y)) + ridge @ weights
+        curve = (x * (share * p * (1 - p))[:, None]).T @ x + ridge
+        weights -= np.linalg.solve(curve, gradient)
+    return weights
+
+
+def _with_one(x: Floats) -> Floats:
+    return np.column_stack([x, np.ones(len(x))])
+
+
+def rows_of(name: str, listed: VideoList, score: Scorer) -> list[list[str]]:
+    """A row a part: AUC of clips and of videos, and verdicts on videos' clips by the threshold of the part val."""
+    scores = {part: [(score(video), video.label) for video in listed[part]] for part in PARTS}
+    _, threshold = equal_error(*_clips(scores["val"]))
+    found = []
+    for part in PARTS:
+        clips = forgery_figures(*_clips(scores[part]), threshold)
+        videos = auc(np.array([s.mean() for s, _ in scores[part]]), np.array([label for _, label in scores[part]]))
+        shares = (clips.auc, videos, clips.eer, clips.verdicts.f1, clips.verdicts.balanced_accuracy)
+        found.append([name, part, f"{len(scores[part])}", f"{clips.real + clips.fake}", *(f"{s:.3f}" for s in shares)])
+    return found
+
+
+def _clips(rows: Sequence[tuple[Floats, int]]) -> tuple[Floats, NDArray[np.int64]]:
+    return np.concatenate([s for s, _ in rows]), np.concatenate([np.full(len(s), label) for s, label in rows])
+
+
+def tsm(folder: Path) -> str:
+    """Train ``tsm_fast`` in a run folder (or go on, or take what is there) and measure: the section in Markdown."""
+    plan = make_plan(find_recipe("tsm_fast"), {})
+    recipe: TsmRecipe = plan.phases[0]
+    best = train(plan, folder)
+    root = data_root()
+    listed = read_ffpp(root / recipe.videos, read_pairs(root / recipe.splits), partial=True)
+    recogniser = ForgeryRecogniser(best, cache_root() / "faces", clips=recipe.val_clips, device="cpu")
+    rows = rows_of("TSM", listed, lambda video: recogniser.score(video.path).score)
+    rows += rows_of("linear model", listed, linear_model(listed, recogniser.faces, recipe))
+    rows.append(["chance, majority", "any", "", "", "0.500", "0.500", "0.500", "", "0.500"])
+    head = ["model", "part", "videos", "clips", "clip AUC", "video AUC", "clip EER", "clip F1", "balanced accuracy"]
+    lines = ["## Real or manipulated: TSM on MobileNetV4-Conv-Small", "", _SAID, "", *markdown(head, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Lines of a table."""
+    return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+if __name__ == "__main__":
+    print(tsm(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/tsm_fast")))
