@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.datasets.video_frames import FrameStore
 from posepipe.errors import InputError
+
+if TYPE_CHECKING:
+    from posepipe.datasets.video_frames import FrameStore
 
 __all__ = ["FeatureFiles", "VideoWindows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from posepipe.datasets.temporal import (
 from posepipe.datasets.temporal_annotations import AnnotatedVideo, classes_of, find_files, read_annotated, recording_of
 from posepipe.datasets.temporal_sources import FeatureFiles, VideoWindows
 from posepipe.datasets.utkinect_recordings import UTKINECT_ACTS, read_utkinect_recordings
-from posepipe.datasets.video_frames import FrameStore
 from posepipe.errors import InputError
 from posepipe.streams.motion import motion_channels
 from posepipe.training.tad_recipe import TadRecipe
+
+if TYPE_CHECKING:
+    from posepipe.datasets.video_frames import FrameStore
 
 __all__ = ["SearchWindows", "TadSet", "collate", "read_set"]
 
@@ -91,6 +93,8 @@ def _part(
         files = FeatureFiles(find_files(names, folder, (".npy",)))
         steps = files.steps
         return [recording_of(v, classes, s, recipe.stride) for v, s in zip(videos, steps, strict=True)], files
+    from posepipe.datasets.video_frames import FrameStore  # training on features or poses needs no decoder
+
     paths = find_files(names, folder, _VIDEOS)
     store = FrameStore(recipe.resize, cache_root() / "frames")
     recordings = []
