@@ -51,7 +51,7 @@ ABLATION: dict[str, dict[str, str]] = {
 }
 SEEDS, SPLITS, FOLDS = (1, 2, 3), ("1", "2", "3"), (1, 2, 3)
 #: of all time: what picking may take, and what the splits of JHMDB take of the rest
-_PICKING, _SPLITS = 0.25, 0.55
+_PICKING, _SPLITS = 0.28, 0.38
 
 
 def main() -> None:
@@ -62,9 +62,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
     parser.add_argument("--seconds", type=float, default=0, help="time for everything; 0: as long as --clips takes")
     parser.add_argument("--clips", type=int, default=40000, help="views that a training looks at, where time allows")
-    parser.add_argument(
-        "--upfall", action="store_true", help="UP-Fall too: DATA/upfall_npz as prepare_action_upfall made"
-    )
+    parser.add_argument("--upfall", type=Path, metavar="DIR", help="UP-Fall too: what prepare_upfall_actions.py made")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of every training")
     arguments = parser.parse_args()
     if arguments.what == "train":
@@ -101,13 +99,13 @@ def _picks(clips: int) -> list[Job]:
 
 
 def _chosen(out: Path) -> str:
-    """The settings with the largest share of right cut-out clips, of those that were tried on every draw."""
-    means: dict[str, float] = {}
-    for number, name in enumerate(PICKS):
-        found = [out / "results" / f"pick-{number}-{fold}.json" for fold in FOLDS]
-        if all(path.is_file() for path in found):
-            means[name] = float(np.mean([_result(path)["right"]["many"] for path in found]))
-    return max(means, key=lambda name: means[name]) if means else next(iter(PICKS))
+    """The settings with the largest share of right cut-out clips, over the draws on which all settings were tried."""
+    paths = {fold: [out / "results" / f"pick-{n}-{fold}.json" for n in range(len(PICKS))] for fold in FOLDS}
+    whole = [found for found in paths.values() if all(path.is_file() for path in found)]
+    if not whole:
+        return next(iter(PICKS))
+    shares = np.mean([[_result(path)["right"]["many"] for path in found] for found in whole], 0)
+    return list(PICKS)[int(shares.argmax())]
 
 
 def _speed(out: Path) -> float:
