@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from posepipe.models.rgbpose3d import LIGHT_POSE_PATHWAY, LIGHT_RGB_PATHWAY, POS
 from posepipe.skeleton import Skeleton
 from posepipe.training.action_recipe import ActionRecipe
 
-__all__ = ["action_card", "build_action", "card_classes", "card_form", "card_skeleton", "load_action"]
+__all__ = ["action_card", "build_action", "card_classes", "card_form", "card_skeleton", "load_action", "onnx_card"]
 
 _SIZES = {"light": (LIGHT_RGB_PATHWAY, LIGHT_POSE_PATHWAY), "full": (RGB_PATHWAY, POSE_PATHWAY)}
 
@@ -116,3 +117,19 @@ def load_action(path: Path) -> tuple[Pcan, dict[str, Any]]:
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} holds no action network: {error}"[:300]) from error
     return network.eval(), card
+
+
+def onnx_card(path: Path) -> dict[str, Any]:
+    """The card in an exported action network. Raises `WeightsError` for any other file."""
+    import onnxruntime
+
+    if not path.is_file():
+        raise WeightsError(f"there is no network {path}", hint="Check the path")
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        card: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
+        if card["kind"] != "action" or "skeleton_full" not in card:
+            raise ValueError("its card is not that of an action network")
+    except Exception as error:  # the runtime has no class of its own for files that it cannot read
+        raise WeightsError(f"{path} holds no action network: {error}"[:300]) from error
+    return card

@@ -15,16 +15,19 @@ pytest.importorskip("lightning", reason="needs the train extra")
 
 from tiny_actions import tiny_set
 
+from posepipe import cli
 from posepipe.datasets.action_colours import vary_colours
 from posepipe.datasets.action_variation import ActionVariation
 from posepipe.datasets.action_views import TestViews, TrainingViews, ViewForm
 from posepipe.datasets.actions_npz import write_action_npz
-from posepipe.errors import ConfigError, InputError, WeightsError
+from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
+from posepipe.skeleton import COCO17
 from posepipe.training.action import fit_action, train_action
 from posepipe.training.action_batch import collate, mix
-from posepipe.training.action_card import load_action
+from posepipe.training.action_card import load_action, onnx_card
 from posepipe.training.action_recipe import ActionRecipe, ActionSource, MixRecipe
 from posepipe.training.action_sources import hold_out, read_sources, training_parts
+from posepipe.training.action_test import TestPlan, average, predict, predict_onnx
 from posepipe.training.recipe import EngineRecipe, ExportRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -148,34 +151,99 @@ def test_a_recipe_that_cannot_be_is_refused(tmp_path: Path) -> None:
         training_parts(ActionRecipe(validation_part="val"), read_sources(ActionRecipe(sources=source), tmp_path))
 
 
-@pytest.mark.parametrize("limbs", [False, True])
-def test_a_network_of_poses_learns_and_its_files_say_the_same(tmp_path: Path, limbs: bool) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    write_action_npz(tmp_path / "set.npz", tiny_set())
-    engine = {"epochs": 1 if limbs else 8, "learning_rate": 5e-3, "batch": 12}
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training on keypoints and limbs, with its files and its set."""
+    folder = tmp_path_factory.mktemp("action")
+    write_action_npz(folder / "set.npz", tiny_set())
     recipe = tiny_recipe(
-        validation_part="test", sources=(ActionSource("npz", "set.npz"),), data=str(tmp_path), samples=48, limbs=limbs,
-        engine=engine, export=ExportRecipe("net", licence="none"),
+        validation_part="test", sources=(ActionSource("npz", "set.npz"),), data=str(folder), samples=48, limbs=True,
+        engine={"epochs": 10, "learning_rate": 5e-3, "batch": 8}, export=ExportRecipe("net", licence="none"),
     )  # fmt: skip
-    best = train_action(recipe, tmp_path / "run")
-    network, card = load_action(best)
+    train_action(recipe, folder)
+    return folder
+
+
+def test_a_network_of_poses_learns(trained: Path) -> None:
+    head, *rows = [row.split(",") for row in (trained / "metrics.csv").read_text().splitlines()]
+    assert max(float(row[head.index("val_score")]) for row in rows) > 0.8
+
+
+def test_all_files_of_a_network_say_the_same(trained: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network, card = load_action(trained / "best.ckpt")
+    saved, _ = load_action(trained / "net.safetensors")
     assert card["labels"] == ["circle", "still", "up"]
-    saved, card = load_action(tmp_path / "run/net.safetensors")
-    maps = torch.rand(3, 4 + 3 * limbs, 8, 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(saved(pose=maps)["pose"].fine, network(pose=maps)["pose"].fine)
-    session = onnxruntime.InferenceSession(tmp_path / "run/net.onnx")
-    fine, coarse = session.run(["fine", "coarse"], {"pose": maps.numpy()})
+    maps = torch.rand(3, 4 + 3, 8, 16, 16)
     with torch.no_grad():
         wanted = network(pose=maps)["pose"].fine.softmax(1)
+        torch.testing.assert_close(saved(pose=maps)["pose"].fine.softmax(1), wanted)
+    session = onnxruntime.InferenceSession(trained / "net.onnx")
+    fine, coarse = session.run(["fine", "coarse"], {"pose": maps.numpy()})
     np.testing.assert_allclose(fine, wanted, atol=1e-5)
     np.testing.assert_allclose(coarse.sum(1), 1, atol=1e-5)
     about = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
     assert (about["kind"], about["frames"], about["size"], about["name"]) == ("action", 8, 16, "net")
     assert len(about["safetensors_sha256"]) == 64
-    rows = (tmp_path / "run/metrics.csv").read_text().splitlines()
-    scores = [float(row.split(",")[rows[0].split(",").index("val_score")]) for row in rows[1:]]
-    assert limbs or max(scores) > 0.8
+
+
+def test_probabilities_of_views_are_averaged(trained: Path) -> None:
+    network, card = load_action(trained / "best.ckpt")
+    clips = tiny_set().of_part("test")
+    one = predict(network, card, clips, TestPlan(1))["pose"]
+    np.testing.assert_allclose(one.fine.sum(1), 1, atol=1e-6)
+    many = predict(network, card, clips, TestPlan(3, flip=True, scales=(1.0, 1.5)))["pose"]
+    np.testing.assert_allclose(many.fine.sum(1), 1, atol=1e-6)
+    assert not np.allclose(one.fine, many.fine, atol=1e-4)
+    exported = predict_onnx(trained / "net.onnx", onnx_card(trained / "net.onnx"), clips, TestPlan(2, flip=True))
+    here = predict(network, card, clips, TestPlan(2, flip=True))
+    np.testing.assert_allclose(exported["pose"].fine, here["pose"].fine, atol=1e-5)
+    both = average([one, many], (3, 1))
+    np.testing.assert_allclose(both.fine, (3 * one.fine + many.fine) / 4)
+    with pytest.raises(UsageError, match="other keypoints"):
+        predict(network, card, clips.mapped(COCO17), TestPlan(1))
+    with pytest.raises(UsageError, match="weights"):
+        average([one, many], (1, 2, 3))
+
+
+def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(trained / name) for name in ("best.ckpt", "net.onnx")]
+    given = ["--clips", "2", "--flip", "--weights", "0.6,0.4", "--json", str(trained / "s.json")]
+    code = cli.main(
+        ["eval", "action", *files, f"npz:{trained / 'set.npz'}", *given, "--confusion", str(trained / "c.png")]
+    )
+    assert code == 0
+    out = capsys.readouterr().out
+    assert "pose fine" in out
+    assert "pose coarse" in out
+    about = json.loads((trained / "s.json").read_text())
+    assert about["scores"]["pose fine"]["clips"] == 12
+    assert np.array(about["confusion"]).sum() == 12
+    assert (trained / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["gone.ckpt", "npz:{set}"], 5, "gone.ckpt"),
+        (["{net}", "npz:gone.npz"], 3, "gone.npz"),
+        (["{net}", "boats:{set}"], 2, "boats"),
+        (["{net}", "npz"], 2, "FORM:PATH"),
+        (["{net}", "npz:{set}", "--part", "val"], 3, "no part 'val'"),
+        (["{net}", "npz:{set}", "--weights", "a"], 2, "--weights"),
+        (["{net}", "npz:{set}", "--clips", "0"], 2, "--clips"),
+        (["{onnx}", "npz:{set}", "--scales", "1,2"], 2, "one size"),
+        (["{net}", "npz:{set}", "--confusion", "c.txt"], 2, "c.txt"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    trained: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+) -> None:
+    places = {"set": trained / "set.npz", "net": trained / "best.ckpt", "onnx": trained / "net.onnx"}
+    assert cli.main(["eval", "action", *(text.format(**places) for text in arguments)]) == code
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
 
 
 def test_without_validation_the_last_epoch_counts(tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""``posepipe eval action``: an action network on a set of labelled clips."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posepipe.cli.parser import Commands
+from posepipe.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from posepipe.datasets.actions import ActionSet
+    from posepipe.training.action_test import Said, TestPlan
+
+__all__ = ["add"]
+
+_SET = """\
+SET is FORM:PATH or FORM:PATH:PROTOCOL, where FORM is one of those that docs/datasets.md describes: csv, jhmdb, jhmdb14,
+ma52, npz, ntu, pickle, upfall, utkinect. Several networks are averaged, with --weights; top-1 and top-5, mean class
+accuracy and F1 are in per cent."""
+
+
+def add(kinds: Commands) -> None:
+    """Put the command below ``posepipe eval``."""
+    action = kinds.add_parser(
+        "action",
+        help="action networks on labelled clips: top-1, top-5, F1",
+        description="Score action networks on labelled clips, each stream alone and together, at both levels.",
+        epilog=_SET,
+        allow_abbrev=False,
+    )
+    action.add_argument(
+        "networks", nargs="+", metavar="NETWORK", help="a checkpoint, .safetensors or .onnx of a training"
+    )
+    action.add_argument("set", metavar="SET", help="the clips")
+    action.add_argument(
+        "--part", default="test", metavar="PART", help="part of the set (default test; all: every clip)"
+    )
+    action.add_argument("--runs", type=Path, metavar="DIR", help="folder of results of `posepipe run` (csv, upfall)")
+    action.add_argument("--videos", type=Path, metavar="DIR", help="folder of the videos, where the set does not say")
+    action.add_argument("--clips", type=int, default=10, metavar="N", help="views in time of each clip (default 10)")
+    action.add_argument("--flip", action="store_true", help="look at every view mirrored too")
+    action.add_argument("--scales", default="1", metavar="A,B", help="sizes relative to that of training (default 1)")
+    action.add_argument("--weights", metavar="A,B", help="weights of the networks (default: equal ones)")
+    action.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON as well")
+    action.add_argument("--confusion", type=Path, metavar="FILE", help="draw the confusion matrix (.png, .pdf, .svg)")
+    action.set_defaults(command=_action)
+
+
+def _action(arguments: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in ("torch", "matplotlib")):
+        raise MissingExtraError("posepipe eval action", "train")
+    from posepipe.evaluation.action import score_actions
+    from posepipe.report import table
+    from posepipe.training.action_test import TestPlan
+
+    scales = _numbers(arguments.scales, "--scales")
+    if arguments.clips < 1 or min(scales) <= 0:
+        raise UsageError("--clips and --scales are above 0", got=f"{arguments.clips} and {arguments.scales}")
+    plan = TestPlan(arguments.clips, arguments.flip, scales)
+    weights = _numbers(arguments.weights, "--weights") if arguments.weights else None
+    clips, said = _say(arguments, plan, weights)
+    figures: dict[str, dict[str, Any]] = {}
+    levels = clips.classes.coarse_of
+    for stream, one in said.items():
+        figures[f"{stream} fine"] = vars(score_actions(one.fine, clips.labels))
+        if one.coarse is not None and levels:
+            coarse = clips.labels.copy()
+            coarse[:] = [levels[label] for label in clips.labels]
+            figures[f"{stream} coarse"] = vars(score_actions(one.coarse, coarse))
+    names = ("clips", "top1", "top5", "mean_class", "f1_macro", "f1_micro")
+    rows = [(what, *(_cell(row[name]) for name in names)) for what, row in figures.items()]
+    print(table(("stream and level", *names), rows))
+    _write(arguments, clips, said, figures)
+    return 0
+
+
+def _say(
+    arguments: argparse.Namespace, plan: TestPlan, weights: tuple[float, ...] | None
+) -> tuple[ActionSet, dict[str, Said]]:
+    """The clips, and what every stream, and all of them together, say of them."""
+    from posepipe.training.action_test import average, fused, predict, predict_onnx
+
+    clips: ActionSet | None = None
+    spoken: list[dict[str, Said]] = []
+    for path in map(Path, arguments.networks):
+        network, card = _load(path)
+        if clips is None:
+            clips = _clips(arguments, card)
+        if card["labels"] != list(clips.classes.names):
+            raise UsageError(
+                f"{path} names other classes than the set",
+                got=", ".join(card["labels"][:6]),
+                expected=", ".join(clips.classes.names[:6]),
+            )
+        if network is None:
+            spoken.append(predict_onnx(path, card, clips, plan))
+            continue
+        store = None
+        if "rgb" in card["form"]:
+            from posepipe.datasets.actions_own import clip_store
+
+            store = clip_store()
+        spoken.append(predict(network, card, clips, plan, store=store, device=_device()))
+    if clips is None:
+        raise UsageError("there is no network to score")
+    streams = [name for name in spoken[0] if all(name in said for said in spoken)]
+    found = {name: average([said[name] for said in spoken], weights) for name in streams} if len(streams) > 1 else {}
+    found["fused" if len(spoken[0]) > 1 else streams[0]] = average([fused(said) for said in spoken], weights)
+    return clips, found
+
+
+def _load(path: Path) -> tuple[Any, dict[str, Any]]:
+    """A network and its card; of an ONNX file the card alone."""
+    from posepipe.training.action_card import load_action, onnx_card
+
+    return (None, onnx_card(path)) if path.suffix.lower() == ".onnx" else load_action(path)
+
+
+def _clips(arguments: argparse.Namespace, card: dict[str, Any]) -> ActionSet:
+    """The part of the set, with the keypoints that the network takes."""
+    from posepipe.datasets.action_formats import open_action_set
+    from posepipe.training.action_card import card_skeleton
+
+    form, _, rest = arguments.set.partition(":")
+    path, _, protocol = rest.rpartition(":")
+    if not path or Path(rest).exists():
+        path, protocol = rest, ""
+    if not path:
+        raise UsageError("a set is FORM:PATH or FORM:PATH:PROTOCOL", got=repr(arguments.set))
+    clips = open_action_set(form, Path(path), protocol, arguments.runs, arguments.videos)
+    clips = clips if arguments.part == "all" else clips.of_part(arguments.part)
+    return clips.mapped(card_skeleton(card))
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{flag} takes numbers and commas", got=repr(text)) from None
+
+
+def _cell(value: float | int) -> str:
+    return f"{100 * value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _write(
+    arguments: argparse.Namespace, clips: ActionSet, said: dict[str, Said], figures: dict[str, dict[str, Any]]
+) -> None:
+    """The scores and the picture, where asked for."""
+    from posepipe.evaluation.action import confusion
+    from posepipe.report import write_json
+
+    last = list(said)[-1]
+    matrix = confusion(said[last].fine.argmax(1), clips.labels, len(clips.classes.names))
+    if arguments.json:
+        about = {"schema": "posepipe.eval.action", "version": 1, "set": clips.name, "labels": clips.classes.names}
+        networks = [str(path) for path in arguments.networks]
+        write_json(arguments.json, {**about, "networks": networks, "scores": figures, "confusion": matrix.tolist()})
+    if arguments.confusion:
+        from posepipe.training.action_picture import draw_confusion
+
+        draw_confusion(arguments.confusion, matrix, clips.classes.names)
