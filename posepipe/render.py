@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.skeleton import COCO17, Skeleton
-from posepipe.types import FrameResult
+from posepipe.types import Action, FrameResult
 
-__all__ = ["Captions", "Trails", "draw", "person_colour"]
+__all__ = ["Captions", "SpanCaptions", "Trails", "draw", "person_colour"]
 
 Colour = tuple[int, int, int]
 
@@ -149,6 +149,21 @@ class Captions:
             self._said[action.track_id] = (result.pts, action.label if action.label_id >= 0 else "")
         self._said = {i: said for i, said in self._said.items() if result.pts - said[0] <= self.hold_s}
         return {i: label for i, (_, label) in self._said.items()}
+
+
+class SpanCaptions:
+    """What each person does according to spans that are known beforehand, in order of their start."""
+
+    def __init__(self, spans: Iterable[Action]) -> None:
+        self._coming = deque(spans)
+        self._now: list[Action] = []
+
+    def update(self, result: FrameResult) -> dict[int, str]:
+        """Take the next frame; returns what to write beside people's ids."""
+        while self._coming and self._coming[0].start <= result.frame_index:
+            self._now.append(self._coming.popleft())
+        self._now = [span for span in self._now if span.end > result.frame_index]
+        return {span.track_id: span.label for span in self._now if span.label_id >= 0}
 
 
 def _side(a: str, b: str, skeleton: Skeleton) -> int:

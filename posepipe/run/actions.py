@@ -70,9 +70,11 @@ def spans_of(frames: Iterable[FrameResult], recogniser: ActionRecogniser, skelet
 
 def write_action_table(
     path: Path, frames: Iterable[FrameResult], video: str, recogniser: ActionRecogniser, skeleton: Skeleton
-) -> None:
-    """Write ``actions.csv`` from results; see `spans_of`. Raises ``OutputError`` too."""
-    write_actions(path, video, spans_of(frames, recogniser, skeleton))
+) -> list[Action]:
+    """Write ``actions.csv`` from results and return its rows; see `spans_of`. Raises ``OutputError`` too."""
+    spans = spans_of(frames, recogniser, skeleton)
+    write_actions(path, video, spans)
+    return spans
 
 
 def act_on_records(

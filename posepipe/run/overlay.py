@@ -9,7 +9,7 @@ from posepipe.errors import InputError, OutputError, PosepipeError
 from posepipe.io.atomic import sha256_of
 from posepipe.io.records import Records, read_records
 from posepipe.io.video import VideoReader, VideoWriter, open_video
-from posepipe.render import Captions, Trails, draw
+from posepipe.render import Captions, SpanCaptions, Trails, draw
 from posepipe.report import Progress
 from posepipe.run.feed import Feed, Stop
 
@@ -60,22 +60,39 @@ def render_records(
 
 
 def draw_records(
-    records: Records, reader: VideoReader, stop: Stop, out: Path, keypoint_score: float, *, quiet: bool = False
+    records: Records,
+    reader: VideoReader,
+    stop: Stop,
+    out: Path,
+    keypoint_score: float,
+    *,
+    captions: Captions | SpanCaptions | None = None,
+    quiet: bool = False,
 ) -> int:
-    """Draw recorded people on the frames of ``reader``, into ``out``; parameters and errors of `render_records`."""
+    """Draw recorded people on the frames of ``reader``, into ``out``; parameters and errors of `render_records`.
+
+    ``captions`` says what they do; None: what the records say.
+    """
     feed = Feed(reader, stop)
     progress = Progress(out.name, reader.info.frames_declared, quiet=quiet)
     try:
         with closing(progress):
-            return _draw_all(records, feed, out, keypoint_score, progress)
+            return _draw_all(records, feed, out, keypoint_score, captions or Captions(), progress)
     finally:
         feed.close()
 
 
-def _draw_all(records: Records, feed: Feed, out: Path, keypoint_score: float, progress: Progress) -> int:
+def _draw_all(
+    records: Records,
+    feed: Feed,
+    out: Path,
+    keypoint_score: float,
+    captions: Captions | SpanCaptions,
+    progress: Progress,
+) -> int:
     count = 0
     writer: VideoWriter | None = None
-    trails, captions = Trails(), Captions()
+    trails = Trails()
     try:
         for result, _ in zip(records, feed, strict=False):
             frame = feed.take()

@@ -23,7 +23,7 @@ from posepipe.io.records import RecordWriter, read_records
 from posepipe.io.streams import write_streams, write_streams_csv
 from posepipe.io.video import VideoReader, VideoWriter, open_video
 from posepipe.pipeline import Pipeline, Timing
-from posepipe.render import Captions, Trails, draw
+from posepipe.render import Captions, SpanCaptions, Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
 from posepipe.run.actions import write_action_table
 from posepipe.run.feed import Feed, Interrupted, Stop
@@ -31,8 +31,10 @@ from posepipe.run.folder import continue_in, discard, has_records, start_in
 from posepipe.run.inputs import Job
 from posepipe.run.overlay import draw_records
 from posepipe.run.refining import REFINED, write_refined
+from posepipe.skeleton import Skeleton
+from posepipe.stages import ActionRecogniser, WindowRecogniser
 from posepipe.streams.shaping import Wanted
-from posepipe.types import Frame, FrameResult
+from posepipe.types import Action, Frame, FrameResult
 
 __all__ = ["Options", "run_video"]
 
@@ -155,6 +157,7 @@ class _Video:
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
         self.trails, self.captions = Trails(), Captions()
+        self.spans: list[Action] | None = None  # what a recogniser of whole streams said at the end
         self.deadline: float | None = None
 
     def run(self, header: dict[str, Any], began: float) -> Outcome:
@@ -224,16 +227,19 @@ class _Video:
 
     @property
     def draws_at_once(self) -> bool:
-        """Whether the overlay grows with the frames: a second pass may still change the ids, but no camera waits."""
-        return self.options.video and not (self.options.refine and not self.reader.live)
+        """Whether the overlay grows with the frames: it may wait for what is known at the end, a camera does not."""
+        actions = self.pipeline.actions
+        late = self.options.refine or not (actions is None or isinstance(actions, WindowRecogniser))
+        return self.options.video and (self.reader.live or not late)
 
     def redraw(self) -> list[str]:
-        """Draw the overlay that waited for the second pass; returns its name if a signal leaves no time for it."""
+        """Draw the overlay that waited for the end; returns its name if a signal leaves no time for it."""
         name = "overlay.mp4"
+        captions = None if self.spans is None else SpanCaptions(self.spans)
         try:
             with open_video(self.job.source, max_pixels=self.pipeline.config.max_pixels) as reader:
                 records, least = read_records(self.final_path), self.pipeline.config.keypoint_score
-                draw_records(records, reader, self.stop, self.folder / name, least, quiet=True)
+                draw_records(records, reader, self.stop, self.folder / name, least, captions=captions, quiet=True)
         except Interrupted:
             return [name]
         return []
@@ -281,12 +287,7 @@ class _Video:
             wanted = self.options.streams
             exports["streams.csv"] = partial(write_streams_csv, skeleton=records.skeleton, wanted=wanted)
         if self.pipeline.actions is not None:
-            exports["actions.csv"] = partial(
-                write_action_table,
-                video=self.reader.info.name,
-                recogniser=self.pipeline.actions,
-                skeleton=records.skeleton,
-            )
+            exports["actions.csv"] = partial(self.write_spans, self.pipeline.actions, records.skeleton)
         for name, write in exports.items():
             try:
                 with output_errors(self.folder / name):
@@ -294,6 +295,13 @@ class _Video:
             except _LateError:
                 missing.append(name)
         return missing if self.draws_at_once or not self.options.video else missing + self.redraw()
+
+    def write_spans(
+        self, recogniser: ActionRecogniser, skeleton: Skeleton, path: Path, frames: Iterator[FrameResult]
+    ) -> None:
+        """Write what everybody did; a recogniser of whole streams says it now, and the overlay needs it still."""
+        spans = write_action_table(path, frames, self.reader.info.name, recogniser, skeleton)
+        self.spans = None if isinstance(recogniser, WindowRecogniser) else spans
 
     def in_time(self, frames: Iterable[FrameResult]) -> Iterator[FrameResult]:
         """The frames, for as long as a signal allows."""

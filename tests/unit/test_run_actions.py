@@ -15,8 +15,9 @@ from tiny_nets import RAISED, raised_net
 from posepipe import cli
 from posepipe.config import Config
 from posepipe.io.records import read_records
+from posepipe.io.video import open_video
 from posepipe.pipeline import Pipeline
-from posepipe.render import Captions
+from posepipe.render import Captions, SpanCaptions
 from posepipe.report import Outcome
 from posepipe.run.actions import spans_of
 from posepipe.run.batch import run_batch
@@ -26,7 +27,7 @@ from posepipe.skeleton import COCO17, Skeleton
 from posepipe.stages.action import OnnxActions
 from posepipe.streams.spans import UNKNOWN
 from posepipe.tracking.sort import Sort
-from posepipe.types import Action, Poses
+from posepipe.types import Action, FrameResult, Poses, Tracks
 
 FRAMES = 75  # at 25 a second
 HIDDEN = range(40, 42)
@@ -230,7 +231,11 @@ class Whole:
 
 def test_a_network_that_looks_at_whole_streams_speaks_at_the_end(shots: Path) -> None:
     network = Pipeline(SquareDetector(), Waver(), Sort(max_age=5, min_hits=1), Config(actions="none"), Whole())
-    outcome = run(shots, network, video=False)
+    drawn = run(shots, network).folder / "overlay.mp4"
+    with open_video(drawn) as video:
+        with_labels = list(video)
+    assert len(with_labels) == FRAMES
+    outcome = run(shots, network, video=False, overwrite=True)
     rows = table(outcome.folder / "actions.csv")
     assert [(row["person"], row["label"], row["start_s"]) for row in rows] == [
         ("1", "being there", "0.000"),
@@ -240,6 +245,17 @@ def test_a_network_that_looks_at_whole_streams_speaks_at_the_end(shots: Path) ->
     assert not any(result.actions for result in records)
     assert records.header["actions"] == ["being there"]
     assert len(spans_of(records, Whole(), COCO17)) == 2
+
+
+def test_captions_of_spans_stand_from_their_first_to_their_last_frame() -> None:
+    spans = [
+        Action(1, "stand", 0, np.ones(2), 0, 3, 0.0, 0.1),
+        Action(2, UNKNOWN, -1, np.zeros(2), 0, 9, 0.0, 0.3),
+        Action(1, "walk", 1, np.ones(2), 3, 5, 0.1, 0.2),
+    ]
+    captions = SpanCaptions(spans)
+    seen = [captions.update(FrameResult(i, i / 30, Tracks.empty())) for i in range(7)]
+    assert seen == [{1: "stand"}] * 3 + [{1: "walk"}] * 2 + [{}] * 2
 
 
 def test_captions_stand_until_the_next_window_and_do_not_outlive_a_person(shots: Path, weights: Path) -> None:
