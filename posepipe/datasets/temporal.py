@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = [
     "WindowRules",
     "WindowSource",
     "check_recordings",
+    "filled_up",
+    "rearranged",
     "search_starts",
 ]
 
@@ -71,12 +73,15 @@ class WindowRules:
         Of a recording shorter than a window, at least this share is taken.
     stretch
         Most that time is stretched or squeezed, as a share; 0 = not at all.
+    shuffle
+        Share of windows of recordings whose actions are put in another order.
     """
 
     length: int
     least_share: float = 0.75
     least_crop: float = 0.9
     stretch: float = 0.0
+    shuffle: float = 0.0
 
 
 class Window(NamedTuple):
@@ -135,6 +140,9 @@ class TrainingWindows:
         index, seed = key
         rng = np.random.default_rng(seed)
         recording, rules = self.recordings[index], self.rules
+        places = np.arange(float(recording.steps))
+        if rng.random() < rules.shuffle:
+            recording, places = rearranged(recording, rng)
         pace = float(np.exp(rng.uniform(-1, 1) * np.log1p(rules.stretch)))
         reach = rules.length * pace
         start, count, kept = 0.0, rules.length, np.zeros(len(recording.spans), bool)
@@ -148,9 +156,34 @@ class TrainingWindows:
             kept = _inside_share(recording.spans, start, start + count * pace) >= rules.least_share
             if kept.any() or not len(kept):
                 break
-        data, real = self.source.at(index, start + pace * np.arange(count, dtype=np.float64), rng)
+        wanted = start + pace * np.arange(count)
+        data, real = self.source.at(index, np.interp(wanted, np.arange(len(places)), places), rng)
         spans = ((recording.spans[kept] - start) / pace).clip(0, count)
         return filled_up(Window(data, real, spans.astype(np.float32), recording.labels[kept]), rules.length)
+
+
+def rearranged(recording: Recording, rng: np.random.Generator) -> tuple[Recording, NDArray[np.float64]]:
+    """The recording with its actions in another order, cut amid the pauses between them.
+
+    Actions that overlap stay together. A detector that saw them in one order only would learn the order.
+
+    Returns
+    -------
+    The new recording, and (steps,) the old step at each new one.
+    """
+    spans = recording.spans[np.argsort(recording.spans[:, 0])]
+    reached = np.maximum.accumulate(spans[:, 1]) if len(spans) else np.zeros(0)
+    pauses = [(end, start) for end, start in zip(reached[:-1], spans[1:, 0], strict=True) if start > end + 1]
+    cuts = [0, *(int((end + start) / 2) for end, start in pauses), recording.steps]
+    order = rng.permutation(len(cuts) - 1)
+    places = np.concatenate([np.arange(cuts[n], cuts[n + 1]) for n in order]) if recording.steps else np.zeros(0)
+    moved = recording.spans.copy()
+    begin = 0
+    for n in order:
+        inside = (recording.spans[:, 0] >= cuts[n]) & (recording.spans[:, 0] < cuts[n + 1])
+        moved[inside] += begin - cuts[n]
+        begin += cuts[n + 1] - cuts[n]
+    return replace(recording, spans=moved), places.astype(np.float64)
 
 
 def _inside_share(spans: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:

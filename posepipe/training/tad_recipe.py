@@ -34,6 +34,7 @@ class TadRecipe:
     least_share: float = setting(0.75, "an action of which less is in a window is not learnt from", low=0.0, high=1.0)
     least_crop: float = setting(0.9, "of a recording shorter than a window, take so much at least", low=0.1, high=1.0)
     stretch: float = setting(0.0, "most that time is stretched or squeezed, as a share", low=0.0, high=1.0)
+    shuffle: float = setting(0.0, "share of windows whose recording's actions are reordered", low=0.0, high=1.0)
     samples: int = setting(0, "windows in an epoch; 0 = one of each recording", low=0)
     resize: int = setting(182, "frames: shorter side before the crop, px", low=16)
     crop: int = setting(160, "frames: side of the crop, px, a multiple of 16", low=16)

@@ -13,6 +13,7 @@ from posepipe.datasets.temporal import (
     WindowRules,
     check_recordings,
     filled_up,
+    rearranged,
     search_starts,
 )
 from posepipe.datasets.temporal_annotations import classes_of, find_files, read_annotated, recording_of
@@ -79,6 +80,34 @@ def test_stretched_time_moves_the_ends_alike():
     assert min(paces) >= 1 / 1.5 - 1e-6
     assert max(paces) <= 1.5 + 1e-6
     assert max(paces) - min(paces) > 0.3
+
+
+def test_actions_in_another_order_keep_their_data():
+    one = recording(100, (10, 20), (18, 30), (50, 60), (80, 95))
+    orders = set()
+    for seed in range(20):
+        other, places = rearranged(one, np.random.default_rng(seed))
+        assert sorted(places.tolist()) == list(range(100))
+        for before, after in zip(one.spans, other.spans, strict=True):
+            kept = places[int(after[0]) : int(after[1])]
+            assert kept.tolist() == list(np.arange(before[0], before[1]))
+        orders.add(tuple(np.argsort(other.spans[:, 0])))
+    assert len(orders) == 6  # three groups: the first two overlap
+    alone, places = rearranged(recording(30), np.random.default_rng(0))
+    assert (len(alone.spans), places.tolist()) == (0, list(range(30)))
+
+
+def test_shuffled_windows_hold_the_same_actions():
+    windows = TrainingWindows(
+        [recording(200, (20, 60), (120, 160))], Places(), WindowRules(200, 0.75, 1.0, shuffle=1.0)
+    )
+    swapped = 0
+    for seed in range(20):
+        window = windows[(0, seed)]
+        for span, truth in zip(window.spans, ((20, 60), (120, 160)), strict=True):
+            assert window.data[0, int(span[0]) : int(span[1])].tolist() == list(range(*truth))
+        swapped += bool(window.spans[0, 0] > window.spans[1, 0])
+    assert 4 < swapped < 16
 
 
 def test_windows_that_are_searched():
