@@ -9,7 +9,7 @@ DATA := $(or $(POSEPIPE_DATA),../shared/data)
 STANDIN ?= runs/standin
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint accuracy track streams cross-eval audit speed reliability clean
+.PHONY: demo test lint accuracy track streams cross-eval audit video-systems speed reliability clean
 
 demo: $(BASE)/.ready  ## people, poses and tracks drawn on a video, on the base install alone
 	$(BASE)/bin/python examples/demo.py --out $(OUT) $(if $(VIDEO),--video "$(VIDEO)")
@@ -46,6 +46,9 @@ cross-eval: $(STANDIN)/splits/trial.json  ## the shipped network and its teacher
 
 audit: $(STANDIN)/splits/trial.json  ## 39 bad videos among 404: how many does the audit put first
 	$(FULL)/bin/python eval/audit.py $(STANDIN) --second small --videos 'Activity([6-9]|10)_'
+
+video-systems: $(FULL)/.ready  ## the systems for whole and long videos: train the fast recipes, measure them beside baselines
+	$(FULL)/bin/python eval/video_systems.py -o eval/RESULTS-video.md
 
 speed: $(FULL)/.ready  ## milliseconds a frame, stage by stage
 	$(FULL)/bin/python eval/speed.py
