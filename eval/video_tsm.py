@@ -1,11 +1,7 @@
-"""Real or manipulated video, on the seven videos of FaceForensics++ at hand: recipe ``tsm_fast`` beside a linear model.
-
-Run by ``python eval/video_systems.py tsm``, or alone: ``python eval/video_tsm.py [RUN_DIR]`` prints the section.
-"""
+"""Real or manipulated, on the seven videos of FaceForensics++ at hand (see ``video_systems.py``): TSM, a linear model."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,11 +100,11 @@ def _clips(rows: Sequence[tuple[Floats, int]]) -> tuple[Floats, NDArray[np.int64
     return np.concatenate([s for s, _ in rows]), np.concatenate([np.full(len(s), label) for s, label in rows])
 
 
-def tsm(folder: Path) -> str:
-    """Train ``tsm_fast`` in a run folder (or go on, or take what is there) and measure: the section in Markdown."""
+def section(runs: Path) -> str:
+    """Train ``tsm_fast`` below a folder, or take what is there, and tell how it does, in Markdown."""
     plan = make_plan(find_recipe("tsm_fast"), {})
     recipe: TsmRecipe = plan.phases[0]
-    best = train(plan, folder)
+    best = train(plan, runs / "tsm_fast")
     root = data_root()
     listed = read_ffpp(root / recipe.videos, read_pairs(root / recipe.splits), partial=True)
     recogniser = ForgeryRecogniser(best, cache_root() / "faces", clips=recipe.val_clips, device="cpu")
@@ -123,7 +119,3 @@ def tsm(folder: Path) -> str:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """Lines of a table."""
     return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-if __name__ == "__main__":
-    print(tsm(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/tsm_fast")))
