@@ -1,4 +1,4 @@
-"""Real or manipulated, on the seven videos of FaceForensics++ at hand (see ``video_systems.py``): TSM, a linear model."""
+"""Real or manipulated, on seven videos of FaceForensics++ (see ``video_systems.py``): TSM and a linear model."""
 
 from __future__ import annotations
 
