@@ -59,7 +59,7 @@ def main() -> None:
         begun = time.perf_counter()
         with torch.autocast(device.type, enabled=half):
             loss = module.train().training_step(moved, step)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.engine.clip_norm)
         scaler.step(optimizer)
