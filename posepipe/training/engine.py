@@ -137,7 +137,8 @@ class _Keeper(Callback):
     def __init__(self, run: Run, data: TrainingData, recipe: EngineRecipe) -> None:
         self.run, self.data, self.recipe = run, data, recipe
         self.rows: list[run_folder.Row] = []
-        self.started = self.drawn = time.monotonic()
+        self.started = self.drawn = self.ended = time.monotonic()
+        self.waited = 0.0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.data.order.share_out(trainer.global_rank, trainer.world_size)
@@ -151,20 +152,29 @@ class _Keeper(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # Not on_train_epoch_start: Lightning leaves that out of the first epoch of a resumed training.
+        now = time.monotonic()
+        self.waited += now - self.ended
         if batch_idx == 0:
-            self.started = time.monotonic()
+            self.started, self.waited = now, 0.0
             # Dropout and the like draw from torch's generator: an epoch's draws follow from its number, resumed or not.
             source = np.random.default_rng((self.recipe.seed, trainer.current_epoch, trainer.global_rank))
             torch.manual_seed(int(source.integers(2**62)))
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.ended = time.monotonic()
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        epoch = trainer.current_epoch + 1
+        epoch, batches = trainer.current_epoch + 1, int(trainer.num_training_batches)
         row = {
             "epoch": str(epoch),
-            "samples": str(epoch * int(trainer.num_training_batches) * self.recipe.batch * trainer.world_size),
+            "samples": str(epoch * batches * self.recipe.batch * trainer.world_size),
             "seconds": f"{time.monotonic() - self.started:.1f}",
+            "batch_seconds": f"{(self.ended - self.started) / batches:.3f}",
+            "data_seconds": f"{self.waited / batches:.3f}",
             "learning_rate": f"{max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}",
         }
         validated = epoch % self.recipe.validate_every == 0

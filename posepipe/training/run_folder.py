@@ -91,7 +91,7 @@ def _series(rows: Sequence[Row], name: str) -> tuple[list[int], list[float]]:
 
 def write_curves(folder: Path, rows: Sequence[Row]) -> None:
     """Draw ``curves.png``: losses, validation figures and the learning rate by epoch."""
-    names = [name for name in rows[-1] if name not in ("epoch", "samples", "seconds", "learning_rate")]
+    names = [name for name in rows[-1] if name not in ("epoch", "samples", "learning_rate") and "seconds" not in name]
     losses = [name for name in names if name.startswith("train_") or name.endswith("loss")]
     panels = (("loss", losses), ("validation", [n for n in names if n not in losses]), ("rate", ["learning_rate"]))
     figure = Figure(figsize=(12, 3.5), layout="constrained")
