@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import video_tsm
 import video_two_stream
 
 from posepipe.io.atomic import atomic_path
@@ -20,8 +21,9 @@ from posepipe.report import versions
 #: name to what trains below a folder, measures, and tells it as a section of Markdown
 SYSTEMS: dict[str, Callable[[Path], str]] = {
     "two-stream": video_two_stream.section,
+    "tsm": video_tsm.section,
 }
-_PACKAGES = ("torch", "torchvision", "lightning", "numpy", "opencv-python-headless", "av")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless", "av")
 
 
 def main() -> None:

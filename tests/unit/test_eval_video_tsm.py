@@ -1,21 +1,18 @@
-"""The linear model that the forgery network is measured beside: its features and its regression."""
+"""The linear model that the forgery network is measured beside: its features, and the rows of the table."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
-from video_tsm import logistic_regression, markdown, pooled_features
+import pytest
 
+pytest.importorskip("torch")
+pytest.importorskip("lightning")
 
-def test_the_regression_finds_the_border_and_weighs_classes_alike() -> None:
-    rng = np.random.default_rng(0)
-    x = np.concatenate([rng.normal(-1, 0.5, (200, 1)), rng.normal(1, 0.5, (20, 1))])
-    y = np.repeat([0, 1], [200, 20])
-    slope, offset = logistic_regression(x, y)
-    assert slope > 1
-    assert abs(offset / slope) < 0.3  # the border lies amid the classes, not near the rare one
-    p = 1 / (1 + np.exp(-(x[:, 0] * slope + offset)))
-    share = np.where(y == 1, 0.5 / (y == 1).mean(), 0.5 / (y == 0).mean())
-    np.testing.assert_allclose((share * (p - y) * x[:, 0]).sum() + slope, 0, atol=1e-6)  # the gradient is nought
+from video_tsm import markdown, pooled_features, rows_of
+
+from posepipe.datasets.video_lists import LabelledVideo, VideoList
 
 
 def test_features_tell_detail_from_blur_and_flicker_from_stillness() -> None:
@@ -34,3 +31,15 @@ def test_features_tell_detail_from_blur_and_flicker_from_stillness() -> None:
 
 def test_a_table_in_markdown() -> None:
     assert markdown(["a", "b"], [[1, "x"]]) == ["| a | b |", "| --- | --- |", "| 1 | x |"]
+
+
+def test_thresholds_come_from_val() -> None:
+    clips = {"a": [0.1, 0.2], "b": [0.8, 0.9], "c": [0.3, 0.4], "d": [0.6, 0.7], "e": [0.55, 0.1], "f": [0.45, 0.9]}
+    parts = {
+        part: (LabelledVideo(Path(real), 0, real), LabelledVideo(Path(fake), 1, fake))
+        for part, (real, fake) in {"train": "ab", "val": "cd", "test": "ef"}.items()
+    }
+    rows = rows_of("x", VideoList("s", ("real", "fake"), parts), lambda video: np.array(clips[video.path.name]))
+    assert rows[0] == ["x", "train", "2", "4", "1.000", "1.000", "0.000", "1.000", "1.000"]
+    # By 0.5, amid val's scores: 0.55 is a false alarm and 0.45 missed; of four pairs three are right.
+    assert rows[2] == ["x", "test", "2", "4", "0.750", "1.000", "0.500", "0.500", "0.500"]
