@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import video_tad
 import video_tsm
 import video_two_stream
 
@@ -22,6 +23,7 @@ from posepipe.report import versions
 SYSTEMS: dict[str, Callable[[Path], str]] = {
     "two-stream": video_two_stream.section,
     "tsm": video_tsm.section,
+    "tad": video_tad.section,
 }
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless", "av")
 

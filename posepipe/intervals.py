@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["best_spans", "interval_iou", "soft_nms", "soft_nms_by_label"]
+__all__ = ["apart", "best_spans", "interval_iou", "soft_nms", "soft_nms_by_label"]
 
 #: what OpenTAD adds to every length, so that two empty spans have an overlap
 _LENGTH_EPS = 1e-6
@@ -28,6 +28,34 @@ def interval_iou(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
     shared = np.maximum(0.0, np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
     covered = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - shared
     return np.asarray(np.divide(shared, covered, out=np.zeros_like(covered), where=covered > 0))
+
+
+def apart(spans: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Spans that do not overlap: what a better one covers is taken off a worse one.
+
+    Of what is left of a span the longest piece stays, if it is half of the whole at least.
+
+    Parameters
+    ----------
+    spans, score
+        (N,2) and (N,).
+
+    Returns
+    -------
+    Rows that stay, best first, and their (M,2) ends.
+    """
+    segment = np.asarray(spans, np.float64).reshape(-1, 2)
+    rows: list[int] = []
+    ends: list[tuple[float, float]] = []
+    for row in np.argsort(-np.asarray(score, np.float64), kind="stable"):
+        start, end = segment[row]
+        borders = sorted((a, b) for a, b in ends if a < end and b > start)
+        free = zip([start, *(b for _, b in borders)], [*(a for a, _ in borders), end], strict=True)
+        begin, finish = max(free, key=lambda piece: piece[1] - piece[0])
+        if finish - begin >= 0.5 * (end - start) and finish > begin:
+            rows.append(int(row))
+            ends.append((float(begin), float(finish)))
+    return np.array(rows, np.int64), np.array(ends, np.float64).reshape(-1, 2)
 
 
 def best_spans(

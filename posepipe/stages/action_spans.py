@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import WeightsError
-from posepipe.intervals import best_spans, soft_nms, soft_nms_by_label
+from posepipe.intervals import apart, best_spans, soft_nms_by_label
 from posepipe.skeleton import Skeleton
 from posepipe.stages.action import LEAST_PX, keypoint_places, texts
 from posepipe.stages.engine import Engine
@@ -90,16 +90,15 @@ class OnnxSpans:
         return self._engine.description
 
     def recognise(self, stream: PoseStream) -> list[Action]:
-        """What one person did, in order of time; spans of different actions may overlap.
+        """What one person did, in order of time; spans do not overlap, and of the rest of the time nothing is said.
 
         ``probs`` hold the span's score at its label and are 0 elsewhere.
         """
         ends, score, label = self.candidates(stream)
-        if len(ends) == 0:
-            return []
-        # Whoever does one thing is less likely to do another at the same time.
-        kept, value = soft_nms(ends, score, sigma=self._sigma, least=self._told)
-        found = [self._action(stream, ends[row], s, int(label[row])) for row, s in zip(kept, value, strict=True)]
+        sure = score >= self._told
+        ends, score, label = ends[sure], score[sure], label[sure]
+        kept, ends = apart(ends, score)
+        found = [self._action(stream, span, score[row], int(label[row])) for row, span in zip(kept, ends, strict=True)]
         return sorted((action for action in found if action is not None), key=lambda a: (a.start_s, a.label))
 
     def candidates(self, stream: PoseStream) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:

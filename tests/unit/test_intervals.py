@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posepipe.intervals import interval_iou, soft_nms, soft_nms_by_label
+from posepipe.intervals import apart, best_spans, interval_iou, soft_nms, soft_nms_by_label
 
 
 def test_overlap_of_spans():
@@ -42,6 +42,35 @@ def test_voting_moves_ends_to_the_weighted_mean():
     assert spans[0] == pytest.approx((share, 10 + share))
     assert spans[-1] == pytest.approx((30, 40))
     assert score[0] == pytest.approx(0.9)
+
+
+def test_better_spans_are_taken_off_worse_ones():
+    rows, ends = apart([(0, 10), (8, 14), (4, 9), (20, 30), (19, 31)], [0.9, 0.8, 0.7, 0.6, 0.5])
+    # (4, 9) lies in the first; of (19, 31) no piece of half its length is left
+    assert rows.tolist() == [0, 1, 3]
+    assert ends.tolist() == [[0, 10], [10, 14], [20, 30]]
+    rows, ends = apart([(4, 6), (0, 12)], [0.9, 0.8])
+    assert ends.tolist() == [[4, 6], [6, 12]]
+    assert apart([], [])[1].shape == (0, 2)
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 20), st.floats(0.01, 1)), max_size=12))
+def test_spans_apart_do_not_overlap_and_lie_in_the_old_ones(items: list[tuple[float, float, float]]):
+    spans = np.array([(start, start + length) for start, length, _ in items]).reshape(-1, 2)
+    rows, ends = apart(spans, [score for *_, score in items])
+    assert (ends[:, 0] >= spans[rows, 0]).all()
+    assert (ends[:, 1] <= spans[rows, 1]).all()
+    order = ends[np.argsort(ends[:, 0])]
+    assert (order[1:, 0] >= order[:-1, 1]).all()
+    assert len(rows) >= min(1, len(items))
+
+
+def test_pairs_of_a_window_that_score_most():
+    scores = [[0.1, 0.9], [0.5, 0.001], [0.0, 0.2]]
+    spans, value, label = best_spans([(0, 1), (1, 2), (2, 3)], scores, 0.05, 3)
+    assert value.tolist() == [0.9, 0.5, 0.2]
+    assert label.tolist() == [1, 0, 1]
+    assert spans[:, 0].tolist() == [0, 1, 2]
 
 
 def test_nothing_in_nothing_out():
