@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import cv2
 import numpy as np
 
 from posepipe.config import data_root
@@ -122,6 +123,9 @@ def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Ma
 
 
 def _work(queue: Any, done: Any, out: Path, end: float, machine: dict[str, str]) -> None:
+    # What loads clips is forked from here: to spawn it would import torch for every training anew.
+    set_start_method("fork", force=True)
+    cv2.setNumThreads(0)
     while time.monotonic() < end:
         try:
             job = queue.get(timeout=0.5)

@@ -96,7 +96,10 @@ def _numbers(name: str) -> tuple[int, ...]:
 def _sample(path: Path, part: str, videos: Path | None) -> ActionSample:
     setup, camera, subject, repeat, action = _numbers(path.stem)
     with label_errors(path, "a file of Kinect skeletons", "frames of bodies of 25 joints of 12 numbers"):
-        length, bodies = _bodies(path)
+        try:
+            length, bodies = _bodies(path)
+        except StopIteration:
+            raise ValueError("it ends too early") from None
         if not bodies:
             raise ValueError("nobody is in it")
         people = sorted(bodies.values(), key=_motion, reverse=True)[:_PEOPLE]
