@@ -7,9 +7,10 @@ BASE := .venv-demo
 FULL := .venv-test
 DATA := $(or $(POSEPIPE_DATA),../shared/data)
 STANDIN ?= runs/standin
+ACTION ?= runs/action
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint accuracy track streams cross-eval audit video-systems speed reliability clean
+.PHONY: demo test lint accuracy track streams cross-eval audit action video-systems speed reliability clean
 
 demo: $(BASE)/.ready  ## people, poses and tracks drawn on a video, on the base install alone
 	$(BASE)/bin/python examples/demo.py --out $(OUT) $(if $(VIDEO),--video "$(VIDEO)")
@@ -49,6 +50,14 @@ audit: $(STANDIN)/splits/trial.json  ## 39 bad videos among 404: how many does t
 
 video-systems: $(FULL)/.ready  ## the systems for whole and long videos: train the fast recipes, measure them beside baselines
 	$(FULL)/bin/python eval/video_systems.py -o eval/RESULTS-video.md
+
+$(ACTION)/upfall/trial.npz: $(FULL)/.ready
+	$(FULL)/bin/posepipe run $(DATA)/upfall/*.mp4 -o $(ACTION)/upfall_runs --no-video --no-actions
+	$(FULL)/bin/python datasets/prepare_upfall_actions.py $(ACTION)/upfall_runs $(ACTION)/upfall
+
+action: $(ACTION)/upfall/trial.npz  ## action networks on JHMDB, UTKinect and UP-Fall, each part off in turn (wants a GPU)
+	$(FULL)/bin/python eval/action.py train --out $(ACTION) --upfall $(ACTION)/upfall
+	$(FULL)/bin/python eval/action.py table --out $(ACTION)
 
 speed: $(FULL)/.ready  ## milliseconds a frame, stage by stage
 	$(FULL)/bin/python eval/speed.py

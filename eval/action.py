@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "train":
         _train(arguments)
-    write_tables(arguments.out)
+    write_tables(arguments.out, Path(__file__).with_name("RESULTS-action.md") if arguments.what == "table" else None)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -142,9 +142,18 @@ def _utkinect(clips: int) -> list[Job]:
 def _upfall(folder: Path, clips: int) -> list[Job]:
     """Every form of the network; pictures of 112 px where there are any."""
     small = {"size": "28"}
-    forms = {"pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": {"form": "rgb+pose", **small}}
+    both = {"form": "rgb+pose", **small}
+    forms = {"pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
+    forms["rgb+pose ungated"] = {**both, "parts.gates": "false"}
     return [
-        Job(f"upfall-{form}-{protocol}-{seed}", "action_upfall", (str(folder), protocol), settings, clips, seed)
+        Job(
+            f"upfall-{form.replace(' ', '_')}-{protocol}-{seed}",
+            "action_upfall",
+            (str(folder), protocol),
+            settings,
+            clips,
+            seed,
+        )
         for seed in SEEDS
         for protocol in ("trial", "camera")
         for form, settings in forms.items()

@@ -14,8 +14,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from posepipe.config import data_root
+from posepipe.datasets.action_classes import JHMDB14, UPFALL, UTKINECT
 from posepipe.datasets.actions import ActionSet, join_sets
 from posepipe.datasets.actions_jhmdb import read_jhmdb14
 from posepipe.datasets.actions_npz import read_action_npz
@@ -26,7 +28,7 @@ from posepipe.report import write_json
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.plan import find_recipe, make_plan
 
-__all__ = ["Job", "load", "run_jobs"]
+__all__ = ["Job", "coarse_labels", "load", "run_jobs"]
 
 #: acts of UTKinect that JHMDB has too, by JHMDB's names
 SHARED = {
@@ -86,6 +88,12 @@ def load(name: str, protocol: str) -> ActionSet:
     if name == "utkinect":
         return read_utkinect(root / name)
     return read_action_npz(Path(name) / f"{protocol}.npz")
+
+
+def coarse_labels(name: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Coarse classes of labels, by the set that the job's name begins with."""
+    classes = {"jhmdb": JHMDB14, "utkinect": UTKINECT, "upfall": UPFALL}[name.partition("-")[0]]
+    return np.array(classes.coarse_of, np.int64)[labels]
 
 
 def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Mapping[str, str]) -> list[str]:
