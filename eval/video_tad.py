@@ -37,8 +37,8 @@ acts in one order: the calendar shows how far that alone leads, and "reordered" 
 recording in another order (one draw, seed 1), which the calendar cannot know."""
 
 
-_UPFALL = """The same network in the pipeline (video, detector, pose network, tracker), on all clips of UP-Fall, which is
-another set, another room, other cameras: of each activity, how many clips hold a span of each act. Only walking and
+_UPFALL = """The same network in the pipeline (video, detector, pose network, tracker), on all clips of UP-Fall, which
+is another set, another room, other cameras: of each activity, how many clips hold a span of each act. Only walking and
 picking up are in both."""
 
 

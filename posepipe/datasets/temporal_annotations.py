@@ -98,7 +98,7 @@ def find_files(names: Sequence[str], folder: Path, endings: Sequence[str]) -> li
 
 
 def recording_of(video: AnnotatedVideo, classes: Sequence[str], steps: int, stride: int) -> Recording:
-    """A video as a recording of steps, `stride` frames apart.
+    """A video as a recording of steps, `stride` frames apart; it ends where its steps do, if they are fewer than told.
 
     Raises
     ------
@@ -112,4 +112,4 @@ def recording_of(video: AnnotatedVideo, classes: Sequence[str], steps: int, stri
     # Frames are counted whole, as the detector's public configuration does.
     spans = np.floor(video.spans * fps) / stride
     labels = np.array([classes.index(label) for label in video.labels], np.int64)
-    return Recording(video.name, steps, fps / stride, spans, labels, video.duration)
+    return Recording(video.name, steps, fps / stride, spans, labels, min(video.duration, steps * stride / fps))

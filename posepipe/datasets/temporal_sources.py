@@ -19,6 +19,9 @@ __all__ = ["FeatureFiles", "VideoWindows"]
 
 #: least share of the picture that a random crop shows
 _LEAST_AREA = 0.9
+# Share of windows that are turned (degrees) and sheared, and of those that are blurred.
+_BENT, _TURN, _SHEAR, _BLURRED = 0.5, 10.0, 0.1, 0.1
+_HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 # Strengths of the colour variation: brightness, contrast, saturation, hue (degrees).
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.2, 0.2, 0.2, 18.0
 
@@ -88,23 +91,30 @@ class VideoWindows:
         numbers = np.round(places).astype(np.int64) * self._stride
         last = self._store.count(path) - 1
         frames = self._store.frames(path, numbers.clip(0, last).tolist())
-        top, left, side = self._box(frames.shape[1], frames.shape[2], rng)
-        cut = frames[:, top : top + side, left : left + side]
-        if side != self._side:
-            cut = np.stack(
-                [cv2.resize(frame, (self._side, self._side), interpolation=cv2.INTER_LINEAR) for frame in cut]
-            )
+        matrix, size = self._view(frames.shape[1], frames.shape[2], rng), (self._side, self._side)
+        cut = np.stack([cv2.warpAffine(f, matrix, size, flags=_HOW, borderMode=cv2.BORDER_REFLECT) for f in frames])
         if rng is not None:
-            cut = _recoloured(cut[:, :, ::-1] if rng.random() < 0.5 else cut, rng)
-        return np.ascontiguousarray(cut), numbers <= last
+            cut = _recoloured(cut, rng)
+            if rng.random() < _BLURRED:
+                cut = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in cut])
+        return cut.astype(np.uint8), numbers <= last
 
-    def _box(self, height: int, width: int, rng: np.random.Generator | None) -> tuple[int, int, int]:
-        """Top, left and side of the crop."""
-        short = min(height, width)
-        if rng is None:
-            return (height - short) // 2, (width - short) // 2, short
-        side = max(1, round(short * float(np.sqrt(rng.uniform(_LEAST_AREA, 1.0)))))
-        return int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1)), side
+    def _view(self, height: int, width: int, rng: np.random.Generator | None) -> NDArray[np.float64]:
+        """(2,3) map from the cut-out to the picture: its middle, or a crop of chance, turned, sheared and mirrored."""
+        side, turn, shear, mirror = min(height, width), 0.0, 0.0, 1.0
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])
+        if rng is not None:
+            side = side * float(np.sqrt(rng.uniform(_LEAST_AREA, 1.0)))
+            room = np.array([width - side, height - side]) / 2
+            middle = middle + rng.uniform(-1, 1, 2) * room
+            mirror = -1.0 if rng.random() < 0.5 else 1.0
+            if rng.random() < _BENT:
+                turn, shear = np.deg2rad(rng.uniform(-_TURN, _TURN)), rng.uniform(-_SHEAR, _SHEAR)
+        scale = side / self._side
+        linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        linear = scale * linear @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([mirror, 1.0])
+        centre = np.full(2, (self._side - 1) / 2)
+        return np.concatenate([linear, (middle - linear @ centre)[:, None]], axis=1)
 
 
 def _recoloured(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -97,12 +97,18 @@ def _part(
 
     paths = find_files(names, folder, _VIDEOS)
     store = FrameStore(recipe.resize, cache_root() / "frames")
-    recordings = []
+    recordings, faults = [], []
     for video, path in zip(videos, paths, strict=True):
-        # The annotations tell how many frames a video has: only without that it is decoded before the training starts.
-        count = video.frames or store.count(path)
-        told = video if video.duration > 0 else _timed(video, store, path)
+        try:
+            count = store.count(path)  # decodes it, where the cache has it not
+            told = video if video.duration > 0 else _timed(video, store, path)
+        except InputError as error:
+            faults.append(f"{path.name} ({error.what})")
+            continue
         recordings.append(recording_of(told, classes, -(-count // recipe.stride), recipe.stride))
+    if faults:
+        some = ", ".join(faults[:10]) + (f" and {len(faults) - 10} more" if len(faults) > 10 else "")
+        raise InputError(f"{len(faults)} of {len(videos)} videos cannot be used: {some}")
     return recordings, VideoWindows(paths, store, recipe.stride, recipe.crop)
 
 

@@ -17,7 +17,7 @@ from posepipe.datasets.temporal import (
     search_starts,
 )
 from posepipe.datasets.temporal_annotations import classes_of, find_files, read_annotated, recording_of
-from posepipe.datasets.temporal_sources import FeatureFiles
+from posepipe.datasets.temporal_sources import FeatureFiles, VideoWindows
 from posepipe.datasets.utkinect_recordings import RATE, UTKINECT_ACTS, read_utkinect_recordings
 from posepipe.errors import InputError
 
@@ -210,6 +210,43 @@ def test_stored_features(tmp_path: Path):
         (tmp_path / "c.npy").write_bytes(content)
         with pytest.raises(InputError, match="cannot read features"):
             FeatureFiles([tmp_path / "c.npy"])
+
+
+class Store:
+    """A store of one video whose frames are numbered by their blue, with a bright left half."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def count(self, video: Path) -> int:
+        return self._count
+
+    def frames(self, video: Path, indices: list[int]) -> np.ndarray:
+        frames = np.zeros((len(indices), 40, 60, 3), np.uint8)
+        frames[:, :, :30, 0] = 200
+        frames[..., 2] = np.array(indices)[:, None, None]
+        return frames
+
+
+def test_windows_of_frames():
+    source = VideoWindows([Path("a")], Store(50), 4, 32)
+    frames, real = source.at(0, np.array([0.0, 3, 12, 13]), None)
+    assert frames.shape == (4, 32, 32, 3)
+    assert frames[:, 0, 0, 2].tolist() == [0, 12, 48, 49]
+    assert real.tolist() == [True, True, True, False]
+    # the middle: as much of the bright half as of the dark one
+    assert (frames[0, 16, :, 0] > 100).sum() == 16
+
+
+def test_frames_of_a_window_are_varied_alike_and_windows_differently():
+    source = VideoWindows([Path("a")], Store(8), 1, 32)
+    mirrored = 0
+    for seed in range(12):
+        frames, _ = source.at(0, np.zeros(3), np.random.default_rng(seed))
+        assert np.array_equal(frames[0], frames[2])
+        bright = frames[0, :, :, 0].astype(float)
+        mirrored += bright[:, 20:].mean() > bright[:, :12].mean()
+    assert 2 <= mirrored <= 10
 
 
 @needs_kinect

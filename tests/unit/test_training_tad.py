@@ -153,6 +153,38 @@ def test_bad_data_is_named_before_anything_is_trained(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+def test_missing_videos_are_named_before_anything_is_decoded(tmp_path: Path):
+    table = {**feature_set(tmp_path), "source": "frames", "crop": 32, "resize": 32}
+    for number in (0, 1, 3, 4, 5):
+        (tmp_path / f"features/v{number}.mp4").touch()
+    with pytest.raises(InputError, match=r"1 of 4 have no file in .*: v2"):
+        train(make_plan(table, {}), tmp_path / "run")
+
+
+def test_windows_of_real_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from clips import write_clip
+
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+    about = {"segments": [[0.5, 1.5]], "labels": ["a"], "duration": 2.0, "num_frame": 50}
+    for number, part in enumerate(("train", "test")):
+        write_clip(tmp_path / f"v{number}.mp4", 50)
+        (tmp_path / f"{part}.json").write_text(json.dumps({f"v{number}": about}))
+    files = {"training": "train.json", "test": "test.json", "videos": ".", "data": str(tmp_path)}
+    recipe = make_plan({"kind": "tad", **files, "window": 16, "crop": 32, "resize": 40, "stride": 4}, {}).phases[0]
+    found = read_set(recipe)
+    assert found.training[0].steps == 13
+    (tmp_path / "v1.mp4").write_bytes(b"nothing that is a video")
+    with pytest.raises(InputError, match=r"1 of 1 videos cannot be used: v1\.mp4"):
+        read_set(recipe)
+    write_clip(tmp_path / "v1.mp4", 8)
+    with pytest.raises(InputError, match=r"v1: a 0\.5-1\.5 s ends after the video \(0\.3 s\)"):
+        read_set(recipe)
+    assert found.training[0].spans.tolist() == [[3.0, 9.25]]
+    data, real = found.source.at(0, np.arange(13.0), None)
+    assert data.shape == (13, 32, 32, 3)
+    assert real.all()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
