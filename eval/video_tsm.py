@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from posepipe.evaluation.forgery import auc, equal_error, forgery_figures
 from posepipe.stages.faces import FaceStore
 from posepipe.stages.forgery import ForgeryRecogniser
 from posepipe.training.plan import find_recipe, make_plan, train
+from posepipe.training.run_folder import read_rows
 from posepipe.training.tsm_recipe import TsmRecipe
 
 PARTS = ("train", "val", "test")
@@ -95,8 +97,12 @@ def section(runs: Path) -> str:
     rows += rows_of("linear model", listed, linear_model(listed, recogniser.faces, recipe))
     rows.append(["chance, majority", "any", "", "", "0.500", "0.500", "0.500", "", "0.500"])
     head = ["model", "part", "videos", "clips", "clip AUC", "video AUC", "clip EER", "clip F1", "balanced accuracy"]
-    lines = ["## Real or manipulated: TSM on MobileNetV4-Conv-Small", "", _SAID, "", *markdown(head, rows)]
-    return "\n".join(lines) + "\n"
+    epochs, watched = read_rows(runs / "tsm_fast"), recipe.engine.monitor
+    chosen = max((row for row in epochs if row[watched]), key=lambda row: float(row[watched]))["epoch"]
+    seconds, today = sum(float(row["seconds"]) for row in epochs), datetime.now(timezone.utc).date()
+    trained = f"Trained: {len(epochs)} epochs, {epochs[-1]['samples']} clips, {seconds:.0f} s; epoch {chosen}. {today}."
+    title = "## Real or manipulated: TSM on MobileNetV4-Conv-Small (FaceForensics++)"
+    return "\n".join([title, "", _SAID, "", trained, "", *markdown(head, rows)])
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -373,8 +373,8 @@ def fit(module: EngineModule, data: TrainingData, validation: DataLoader[Any], r
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*exists and is not empty.*", ".*LeafSpec.*is deprecated.*"):
-        warnings.filterwarnings("ignore", message=message)
+    for message in ("does not have many workers", "exists and is not empty", "LeafSpec.*is deprecated", "in eval mode"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
     module.run = run
     keeper = _Keeper(run, data, recipe)
     trainer = _trainer(recipe, run.folder, [keeper, *_callbacks(recipe, run.folder)], length)
