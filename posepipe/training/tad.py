@@ -20,6 +20,7 @@ from posepipe.models.actionformer import ActionFormer, ActionFormerForm, points_
 from posepipe.models.adatad import TemporalDetector, load_temporal_detector, load_videomae
 from posepipe.models.pose_files import fill
 from posepipe.models.videomae import VideoMae, VideoMaeForm
+from posepipe.report import write_json
 from posepipe.training.engine import LAST, EngineModule, Run, TrainingData, fit, loading
 from posepipe.training.table import to_table
 from posepipe.training.tad_data import SearchWindows, TadSet, collate, read_set, search_collate
@@ -29,6 +30,8 @@ from posepipe.training.tad_recipe import TadRecipe
 __all__ = ["TadModule", "build_network", "train_tad"]
 
 _FIRST_NORMALISER = 100.0
+#: file of the run folder with what the last validation found
+PREDICTIONS = "predictions.json"
 
 
 class TadModule(EngineModule):
@@ -129,7 +132,10 @@ class TadModule(EngineModule):
         """Log mAP, its average, and the figure that chooses the epoch."""
         average = 0.0
         if self.tested:
-            score = activitynet_score(truth_of(self.tested, self.classes), self.predictions(), self.settings.tiou)
+            found = self.predictions()
+            if self.run is not None and self.trainer.is_global_zero:
+                write_json(self.run.folder / PREDICTIONS, as_results(found))
+            score = activitynet_score(truth_of(self.tested, self.classes), found, self.settings.tiou)
             for threshold, value in zip(score.thresholds, score.mean, strict=True):
                 self.log(f"val_map_{threshold:g}", 100 * value)
             average = 100 * score.average
@@ -139,6 +145,15 @@ class TadModule(EngineModule):
 
 
 Spans = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def as_results(found: Labelled) -> dict[str, Any]:
+    """Predictions in the form that `posepipe eval tad` reads."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for video, label, span, score in zip(found.video, found.label, found.spans, found.score, strict=True):
+        item = {"segment": [float(second) for second in span], "label": str(label), "score": float(score)}
+        results.setdefault(str(video), []).append(item)
+    return {"results": results}
 
 
 def truth_of(recordings: Sequence[Recording], classes: Sequence[str]) -> Labelled:
