@@ -92,16 +92,17 @@ class VideoWindows:
         last = self._store.count(path) - 1
         frames = self._store.frames(path, numbers.clip(0, last).tolist())
         matrix, size = self._view(frames.shape[1], frames.shape[2], rng), (self._side, self._side)
-        cut = np.stack([cv2.warpAffine(f, matrix, size, flags=_HOW, borderMode=cv2.BORDER_REFLECT) for f in frames])
+        views = [cv2.warpAffine(f, matrix, size, flags=_HOW, borderMode=cv2.BORDER_REFLECT) for f in frames]
+        cut = np.asarray(views, np.uint8)
         if rng is not None:
             cut = _recoloured(cut, rng)
             if rng.random() < _BLURRED:
-                cut = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in cut])
-        return cut.astype(np.uint8), numbers <= last
+                cut = np.asarray([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in cut], np.uint8)
+        return cut, numbers <= last
 
     def _view(self, height: int, width: int, rng: np.random.Generator | None) -> NDArray[np.float64]:
         """(2,3) map from the cut-out to the picture: its middle, or a crop of chance, turned, sheared and mirrored."""
-        side, turn, shear, mirror = min(height, width), 0.0, 0.0, 1.0
+        side, turn, shear, mirror = float(min(height, width)), 0.0, 0.0, 1.0
         middle = np.array([(width - 1) / 2, (height - 1) / 2])
         if rng is not None:
             side = side * float(np.sqrt(rng.uniform(_LEAST_AREA, 1.0)))
