@@ -17,7 +17,7 @@ from torch import nn
 from video_tad_baselines import LinearWindows, calendar
 
 from posepipe.datasets.temporal import Recording, WindowSource, rearranged
-from posepipe.evaluation.localisation import Labelled, LocalisationScore, activitynet_score
+from posepipe.evaluation.localisation import Labelled, LocalisationScore, activitynet_score, told_apart, told_right
 from posepipe.io.streams import pose_streams
 from posepipe.models.adatad import load_temporal_detector
 from posepipe.skeleton import COCO17
@@ -122,6 +122,7 @@ def section(folder: Path) -> str:
         "|---|" + "---|" * 6,
     ]
     scores: dict[str, LocalisationScore] = {}
+    said: list[str] = []
     orders = {"": (found.tested, found.test_source), ", reordered": reordered(found.tested, found.test_source)}
     linear = LinearWindows(found.training, found.source, len(found.classes))
     for order, (tested, source) in orders.items():
@@ -133,6 +134,14 @@ def section(folder: Path) -> str:
         }.items():
             scores[name + order] = activitynet_score(truth, guess, recipe.tiou)
             lines.append(row(name + order, scores[name + order]))
+            if guess.score.size and name.startswith("ActionFormer"):
+                shares = told_right(truth, told_apart(guess, recipe.told_score), 0.5)
+                said.append(f"{order.removeprefix(', ') or 'as recorded'}: {shares[0]:.2f} and {shares[1]:.2f}")
+    lines += [
+        "",
+        f"Of the spans that a pipeline tells (score at least {recipe.told_score:g}, none at the same time), the",
+    ]
+    lines += [f"share that is right at tIoU 0.5, and of the acts the share that is told: {'; '.join(said)}."]
     lines += ["", _by_class(scores)]
     count = parameters(load_temporal_detector(checkpoint, heads=recipe.heads))
     tested_acts = sum(len(recording.labels) for recording in found.tested)

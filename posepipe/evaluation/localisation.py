@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.intervals import interval_iou
+from posepipe.intervals import apart, interval_iou
 
-__all__ = ["AMBIGUOUS", "Labelled", "LocalisationScore", "activitynet_score", "without_duplicates"]
+__all__ = [
+    "AMBIGUOUS",
+    "Labelled",
+    "LocalisationScore",
+    "activitynet_score",
+    "told_apart",
+    "told_right",
+    "without_duplicates",
+]
 
 #: label of stretches that THUMOS-14's annotators could not agree on; it is never a class
 AMBIGUOUS = "Ambiguous"
@@ -148,3 +156,37 @@ def _interpolated(hit: NDArray[np.bool_], positives: int) -> float:
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
     return float(((recall[steps] - recall[steps - 1]) * envelope[steps]).sum())
+
+
+def told_apart(found: Labelled, threshold: float) -> Labelled:
+    """What a pipeline tells of predictions: those of at least a score, and no two of a video at the same time."""
+    parts = []
+    for video in np.unique(found.video):
+        own = found[(found.video == video) & (found.score >= threshold)]
+        kept, ends = apart(own.spans, own.score)
+        parts.append(Labelled(own.video[kept], own.label[kept], ends, own.score[kept]))
+    if not parts:
+        return found
+    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("video", "label", "spans", "score"))
+    return Labelled(*columns)
+
+
+def told_right(truth: Labelled, told: Labelled, threshold: float) -> tuple[float, float]:
+    """Shares of what is told that is right, and of the ground truth that is told: one to one, by falling score.
+
+    Parameters
+    ----------
+    truth, told
+        Ground truth, and predictions that are all meant.
+    threshold
+        Least overlap with a ground truth of the same video and label.
+    """
+    free = np.ones(len(truth), bool)
+    right = 0
+    for row in np.argsort(-told.score, kind="stable"):
+        own = np.flatnonzero(free & (truth.video == told.video[row]) & (truth.label == told.label[row]))
+        overlap = interval_iou(told.spans[row], truth.spans[own])[0]
+        if len(own) and overlap.max() >= threshold:
+            free[own[int(overlap.argmax())]] = False
+            right += 1
+    return right / max(len(told), 1), right / max(len(truth), 1)

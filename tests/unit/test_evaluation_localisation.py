@@ -12,7 +12,7 @@ import pytest
 from posepipe import cli
 from posepipe.config import data_root
 from posepipe.errors import InputError, UsageError
-from posepipe.evaluation.localisation import Labelled, activitynet_score, without_duplicates
+from posepipe.evaluation.localisation import Labelled, activitynet_score, told_apart, told_right, without_duplicates
 from posepipe.evaluation.localisation_files import read_predictions, read_truth, same_names
 from posepipe.evaluation.localisation_thumos import (
     greedy_nms,
@@ -119,6 +119,29 @@ def test_the_toy_pair():
         guess = [(v, *s, p) for v, name, s, p in rows if name == label]
         assert score.precision[label] == pytest.approx([_plain(own, guess, least) for least in (0.3, 0.5, 0.7)])
     assert score.mean == pytest.approx([0.95833, 0.71429, 0.6875], abs=5.1e-6)
+
+
+def test_what_is_told_and_how_much_of_it_is_right():
+    found = Labelled.of(
+        [
+            ("a", "x", 0, 10, 0.9),
+            ("a", "y", 1, 9, 0.8),
+            ("a", "y", 20, 30, 0.6),
+            ("a", "x", 40, 50, 0.1),
+            ("b", "x", 0, 9, 0.5),
+        ]
+    )
+    told = told_apart(found, 0.3)
+    assert [(v, n, s.tolist()) for v, n, s in zip(told.video, told.label, told.spans, strict=True)] == [
+        ("a", "x", [0, 10]),
+        ("a", "y", [20, 30]),
+        ("b", "x", [0, 9]),
+    ]
+    truth = Labelled.of([("a", "x", 1, 10, 1), ("a", "x", 20, 30, 1), ("b", "x", 0, 10, 1), ("b", "x", 0, 9.5, 1)])
+    assert told_right(truth, told, 0.5) == (2 / 3, 0.5)
+    assert told_right(truth, told, 0.92) == (1 / 3, 0.25)
+    assert told_right(truth, found[:0], 0.5) == (0.0, 0.0)
+    assert len(told_apart(found[:0], 0.5)) == 0
 
 
 def test_what_touches_an_ambiguous_stretch_does_not_count_in_the_challenge():
