@@ -66,22 +66,27 @@ class Views:
     ----------
     size
         Side of the square views, px.
-    random_crop
-        Training views are random squares of a picture; else it is squashed whole, as in test.
+    crop
+        What training views are made of: ``square``, a random square of `size` px (as published); ``frame``, a random
+        part of the picture's own shape, from ``size`` over its shorter side up to all of it, which is then squashed;
+        ``none``, the whole picture, squashed as in test.
     flip
         Chance that a training view is mirrored.
     """
 
     size: int
-    random_crop: bool
+    crop: str
     flip: float
 
     def random(self, picture: Image, rng: np.random.Generator, *, flow: bool) -> Image:
         """A training view (size,size,C) of a picture (h,w,C); a mirrored flow goes the other way too."""
-        if self.random_crop:
+        if self.crop != "none":
             height, width = picture.shape[:2]
-            top, left = rng.integers(0, max(1, height - self.size + 1)), rng.integers(0, max(1, width - self.size + 1))
-            picture = picture[top : top + self.size, left : left + self.size]
+            share = rng.uniform(min(1.0, self.size / min(height, width)), 1.0)
+            square = self.crop == "square"
+            h, w = (self.size, self.size) if square else (round(share * height), round(share * width))
+            top, left = rng.integers(0, max(1, height - h + 1)), rng.integers(0, max(1, width - w + 1))
+            picture = picture[top : top + h, left : left + w]
         view = self.whole(picture)
         if rng.random() < self.flip:
             view = view[:, ::-1].copy()

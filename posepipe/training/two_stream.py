@@ -96,13 +96,13 @@ class StreamData:
     def training(self) -> StreamSamples:
         """Training samples."""
         r = self.recipe
-        views = Views(r.size, r.random_crop, r.flip)
+        views = Views(r.size, r.crop, r.flip)
         return StreamSamples(self.listed["train"], self.frames, self.flow, views, segments=r.segments, stack=r.stack)
 
     def testing(self, videos: tuple[LabelledVideo, ...]) -> DataLoader[Any]:
         """All samples of each video, a video at a time."""
         r = self.recipe
-        views = Views(r.size, False, 0.0)
+        views = Views(r.size, "none", 0.0)
         samples: Any = TestSamples(videos, self.frames, self.flow, views, count=r.test_samples, stack=r.stack)
         return DataLoader(samples, batch_size=1, **loading(r.engine))
 

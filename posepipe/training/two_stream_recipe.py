@@ -11,6 +11,7 @@ from posepipe.training.table import setting
 __all__ = ["STREAMS", "TwoStreamRecipe"]
 
 STREAMS = ("spatial", "temporal")
+CROPS = ("square", "frame", "none")
 _DEPTHS = (18, 34, 50, 101, 152)
 
 
@@ -32,7 +33,11 @@ class TwoStreamRecipe:
     )
     side: int = setting(256, "shorter side of the cached frames, px", low=16, high=2048)
     size: int = setting(224, "side of the square views, px", low=16, high=2048)
-    random_crop: bool = setting(True, "training views are random squares; false: whole pictures, as in test")
+    crop: str = setting(
+        "square",
+        "training views: random squares of `size` (as published), random parts of the frame's shape, or whole pictures",
+        choices=CROPS,
+    )
     flip: float = setting(0.5, "chance of a mirror image", low=0.0, high=1.0)
     segments: int = setting(3, "parts of a video that a training sample has a picture of", low=1)
     stack: int = setting(10, "temporal: flow fields of a picture", low=1)

@@ -79,8 +79,9 @@ def score_streams(checkpoints: Mapping[str, Path], part: str = "test", **changes
             continue
         network, recipe, classes = _open(checkpoints[stream], stream)
         data = stream_data(dataclasses.replace(recipe, **changes))
-        if data.listed.classes != classes or (listed is not None and data.listed.classes != listed.classes):
-            raise WeightsError(f"{checkpoints[stream]} knows other classes than the videos of {data.listed.source}")
+        data = dataclasses.replace(data, listed=_numbered(data.listed, classes, checkpoints[stream]))
+        if listed is not None and data.listed.classes != listed.classes:
+            raise WeightsError("the two streams know other classes", got=f"{len(classes)} of {stream}")
         if listed is not None and data.listed[part] != listed[part]:
             raise WeightsError("the two streams were trained on other lists or splits, so their parts differ")
         listed = data.listed
@@ -103,6 +104,18 @@ def _open(path: Path, stream: str) -> tuple[StreamResNet, TwoStreamRecipe, tuple
     if recipe.stream != stream:
         raise WeightsError(f"{path} is of another stream", got=recipe.stream, expected=stream)
     return network, recipe, tuple(card["classes"])
+
+
+def _numbered(listed: VideoList, classes: tuple[str, ...], path: Path) -> VideoList:
+    """The list with its classes numbered as a network's; a list may hold fewer classes than the network knows."""
+    if strange := [name for name in listed.classes if name not in classes]:
+        raise WeightsError(f"{path} does not know the class {strange[0]!r} of {listed.source}", expected=classes[:8])
+    number = [classes.index(name) for name in listed.classes]
+    parts = {
+        part: tuple(dataclasses.replace(video, label=number[video.label]) for video in videos)
+        for part, videos in listed.parts.items()
+    }
+    return VideoList(listed.source, classes, parts)
 
 
 @torch.inference_mode()

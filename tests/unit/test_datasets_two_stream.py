@@ -13,7 +13,7 @@ from posepipe.datasets.two_stream import StreamSamples, TestSamples, Views, segm
 from posepipe.datasets.video_frames import FrameStore
 from posepipe.datasets.video_lists import LabelledVideo
 
-WHOLE = Views(32, False, 0.0)
+WHOLE = Views(32, "none", 0.0)
 
 
 def test_segments_are_drawn_from_each_third() -> None:
@@ -53,15 +53,32 @@ def test_test_samples_of_the_official_set_are_71877() -> None:
 
 def test_views_by_hand() -> None:
     picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    crops = {Views(4, True, 0.0).random(picture, np.random.default_rng(s), flow=False).tobytes() for s in range(40)}
+    crops = {Views(4, "square", 0.0).random(picture, np.random.default_rng(s), flow=False).tobytes() for s in range(40)}
     assert crops == {picture[:, left : left + 4].tobytes() for left in range(3)}
-    mirrored = Views(4, False, 1.0).random(picture[:, :4], np.random.default_rng(0), flow=False)
+    mirrored = Views(4, "none", 1.0).random(picture[:, :4], np.random.default_rng(0), flow=False)
     np.testing.assert_array_equal(mirrored, picture[:, :4][:, ::-1])
+
+
+def test_parts_of_the_frames_shape_are_squashed() -> None:
+    """A picture of 60 x 120 whose values tell the place: parts are 2 : 1, of 40 to 60 rows, and anywhere."""
+    rows, columns = np.mgrid[:60, :120]
+    picture = np.stack([rows, columns, rows], -1).astype(np.uint8)
+    spans = []
+    for seed in range(200):
+        view = Views(40, "frame", 0.0).random(picture, np.random.default_rng(seed), flow=False).astype(int)
+        assert view.shape == (40, 40, 3)
+        spans.append([view[-1, 0, 0] - view[0, 0, 0], view[0, -1, 1] - view[0, 0, 1], view[0, 0, 0], view[0, 0, 1]])
+    height, width, top, left = np.array(spans).T
+    assert 38 <= height.min() <= 40
+    assert 57 <= height.max() <= 59
+    np.testing.assert_allclose(width / height, 2, atol=0.15)
+    assert top.max() > 15
+    assert left.max() > 30
 
 
 def test_a_mirrored_flow_goes_the_other_way() -> None:
     stack = np.zeros((4, 4, 4), np.uint8) + np.array([200, 90, 30, 10], np.uint8)
-    mirrored = Views(4, False, 1.0).random(stack, np.random.default_rng(0), flow=True)
+    mirrored = Views(4, "none", 1.0).random(stack, np.random.default_rng(0), flow=True)
     assert mirrored[0, 0].tolist() == [55, 90, 225, 10]
 
 
@@ -76,7 +93,7 @@ def test_whole_pictures_are_squashed(channels: int) -> None:
 def test_samples_of_frames(tmp_path: Path) -> None:
     video = LabelledVideo(write_clip(tmp_path / "a.mp4", 40), 3, "a")
     frames = FrameStore(96, tmp_path / "c")
-    samples = StreamSamples([video], frames, None, Views(96, False, 0.0), segments=3, stack=10)
+    samples = StreamSamples([video], frames, None, Views(96, "none", 0.0), segments=3, stack=10)
     sample = samples[0, 7]
     assert sample["image"].shape == (3, 3, 96, 96)
     assert sample["image"].dtype == np.uint8
@@ -85,7 +102,7 @@ def test_samples_of_frames(tmp_path: Path) -> None:
     shown = [number_of(picture) for picture in wide]
     assert shown == segment_starts(40, 3, np.random.default_rng(7))
     np.testing.assert_array_equal(samples[0, 7]["image"], sample["image"])
-    tests = TestSamples([video], frames, None, Views(96, False, 0.0), count=5, stack=10)
+    tests = TestSamples([video], frames, None, Views(96, "none", 0.0), count=5, stack=10)
     wide = [np.repeat(picture.transpose(1, 2, 0), 2, 1) for picture in tests[0]["image"]]
     assert [number_of(picture) for picture in wide] == [0, 6, 12, 18, 24]
 

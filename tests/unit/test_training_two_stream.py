@@ -110,8 +110,17 @@ def test_scoring_mistakes_are_told(cached: Path, tmp_path: Path, capsys: pytest.
     assert "no checkpoint of `posepipe train`" in capsys.readouterr().err
     other = tmp_path / "other.csv"
     other.write_text(f"video,label,split\n{cached / 'left_test0.mp4'},up,test\n")
-    with pytest.raises(WeightsError, match=r"knows other classes than the videos of other\.csv"):
+    with pytest.raises(WeightsError, match=r"does not know the class 'up' of other\.csv"):
         score_streams({"spatial": cached / "spatial/last.ckpt"}, source=str(other))
+
+
+def test_other_lists_may_hold_fewer_classes(cached: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(f"video,label,split\n{cached / 'right_test0.mp4'},right,test\n")
+    scores = score_streams({"temporal": cached / "temporal/last.ckpt"}, source=str(other))
+    assert scores.labels.tolist() == [1]
+    assert scores.temporal is not None
+    assert scores.temporal.mean((0, 1)).argmax() == 1
 
 
 def test_bad_videos_are_named_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
