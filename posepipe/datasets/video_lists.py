@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,7 +137,12 @@ def hold_out(listed: VideoList, share: float, seed: int) -> VideoList:
 
 
 def check_videos(
-    listed: VideoList, count: Callable[[Path], int], *, least: int = 1, allow_leaks: bool = False
+    listed: VideoList,
+    count: Callable[[Path], int],
+    *,
+    least: int = 1,
+    allow_leaks: bool = False,
+    threads: int = 1,
 ) -> tuple[str, ...]:
     """Look at every video of a list before a training starts.
 
@@ -151,6 +157,8 @@ def check_videos(
         Frames that a video must have.
     allow_leaks
         Train though a group stands in several parts.
+    threads
+        Videos that are looked at at once; `count` must bear it.
 
     Returns
     -------
@@ -166,15 +174,16 @@ def check_videos(
     leaking = _leaking(listed)
     if leaking and not allow_leaks:
         raise InputError(f"{listed.source}: {leaking}", hint="Split by group, or train all the same with --allow-leaks")
-    faults = []
-    for video in _all(listed):
+
+    def fault(video: LabelledVideo) -> str:
         try:
             frames = count(video.path)
         except InputError as error:
-            faults.append(f"{video.path.name} ({error.what})")
-            continue
-        if frames < least:
-            faults.append(f"{video.path.name} ({frames} frames, at least {least} are needed)")
+            return f"{video.path.name} ({error.what})"
+        return f"{video.path.name} ({frames} frames, at least {least} are needed)" if frames < least else ""
+
+    with ThreadPoolExecutor(threads) as pool:
+        faults = [told for told in pool.map(fault, _all(listed)) if told]
     _refuse(listed, [_named("videos cannot be used", faults)] if faults else [])
     return (f"Figures of test and validation are too good: {leaking}",) if leaking else ()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,39 +28,41 @@ from posepipe.training.engine import LAST, EngineModule, Run, TrainingData, fit,
 from posepipe.training.table import to_table
 from posepipe.training.two_stream_recipe import TwoStreamRecipe
 
-__all__ = ["StreamData", "TwoStreamModule", "stream_data", "train_two_stream"]
+__all__ = ["StreamData", "TwoStreamModule", "stream_data", "together", "train_two_stream"]
 
 _LEAST_FRAMES = 2
+_TELL_S = 60.0
 
 
 class TwoStreamModule(EngineModule):
-    """A stream under training: the logits of a sample's segments are summed, then cross-entropy.
+    """A stream under training: the logits of a sample's pictures become one, then cross-entropy.
 
-    Validation is of whole videos: the logits of all their samples are summed.
+    Validation is of whole videos, whose pictures' logits become one in the same way.
     """
 
     network: StreamResNet
 
     def __init__(self, network: StreamResNet, recipe: TwoStreamRecipe) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), recipe.engine)
+        self.consensus = recipe.consensus
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def scores(self, image: Tensor) -> Tensor:
-        """(N,S,C,H,W) uint8 -> logits (N,S,A) of every picture."""
+        """(N,S,C,H,W) uint8 -> logits (N,A) of samples or videos."""
         flat = image.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.network(flat)
-        return logits.reshape(*image.shape[:2], -1)
+        return together(logits.reshape(*image.shape[:2], -1), self.consensus)
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
         """Loss of a batch of samples."""
-        summed, label = self.scores(batch["image"]).sum(1), batch["label"]
+        summed, label = self.scores(batch["image"]), batch["label"]
         loss = functional.cross_entropy(summed, label)
         self._log("train", loss, summed, label)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
         """Keep the scores of some videos."""
-        self._seen.append((self.scores(batch["image"]).sum(1).float().cpu(), batch["label"].cpu()))
+        self._seen.append((self.scores(batch["image"]).float().cpu(), batch["label"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, Prec@1 and Prec@5 over the videos."""
@@ -71,6 +76,23 @@ class TwoStreamModule(EngineModule):
         figures["prec5"] = precision_at(known, truth, 5)
         for name, value in figures.items():
             self.log(f"{part}_{name}", value, on_step=False, on_epoch=True, batch_size=len(label))
+
+
+def together(scores: Tensor, how: str) -> Tensor:
+    """Scores (N,S,A) of pictures -> (N,A): their ``sum``, ``mean``, ``max``, or mean weighted with their ``variance``.
+
+    The last three are those of :mod:`posepipe.evaluation.consensus`.
+    """
+    match how:
+        case "sum":
+            return scores.sum(1)
+        case "mean":
+            return scores.mean(1)
+        case "max":
+            return scores.amax(1)
+        case _:
+            weights = scores.var(2, correction=0, keepdim=True)
+            return (scores * weights).sum(1) / weights.sum(1).clamp_min(torch.finfo(scores.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -124,6 +146,20 @@ def stream_data(recipe: TwoStreamRecipe) -> StreamData:
     return StreamData(hold_out(listed, recipe.hold_out, recipe.engine.seed), frames, flow, recipe)
 
 
+class _Told:
+    """Counts frames, and says every minute how many videos were looked at: the first time that takes hours."""
+
+    def __init__(self, count: Callable[[Path], int]) -> None:
+        self.count, self.seen, self.told = count, 0, time.monotonic()
+
+    def __call__(self, video: Path) -> int:
+        self.seen += 1
+        if time.monotonic() - self.told > _TELL_S:
+            self.told = time.monotonic()
+            print(f"{self.seen} videos looked at", flush=True)
+        return self.count(video)
+
+
 def train_two_stream(recipe: TwoStreamRecipe, folder: Path, *, resume: bool = True, allow_leaks: bool = False) -> Path:
     """Train one stream by a recipe.
 
@@ -133,7 +169,8 @@ def train_two_stream(recipe: TwoStreamRecipe, folder: Path, *, resume: bool = Tr
     """
     torch.manual_seed(recipe.engine.seed)
     data = stream_data(recipe)
-    notes = check_videos(data.listed, data.count, least=_LEAST_FRAMES, allow_leaks=allow_leaks)
+    threads = recipe.engine.threads or os.cpu_count() or 1
+    notes = check_videos(data.listed, _Told(data.count), least=_LEAST_FRAMES, allow_leaks=allow_leaks, threads=threads)
     if not data.watched:
         raise InputError(f"{data.listed.source} has no videos to validate on", expected="a part val or test")
     if not data.listed["val"]:

@@ -12,6 +12,7 @@ __all__ = ["STREAMS", "TwoStreamRecipe"]
 
 STREAMS = ("spatial", "temporal")
 CROPS = ("square", "frame", "none")
+CONSENSUS = ("sum", "mean", "max", "variance")
 _DEPTHS = (18, 34, 50, 101, 152)
 
 
@@ -40,6 +41,7 @@ class TwoStreamRecipe:
     )
     flip: float = setting(0.5, "chance of a mirror image", low=0.0, high=1.0)
     segments: int = setting(3, "parts of a video that a training sample has a picture of", low=1)
+    consensus: str = setting("sum", "how the logits of a sample's pictures become one", choices=CONSENSUS)
     stack: int = setting(10, "temporal: flow fields of a picture", low=1)
     flow: str = setting("dis", "temporal: how flow is worked out", choices=("dis", "farneback", "tvl1"))
     flow_bound: float = setting(20.0, "temporal: largest motion that is kept, px of the cached frames", low=0.1)

@@ -104,6 +104,8 @@ def test_unreadable_and_short_videos_are_named(tmp_path: Path) -> None:
         check_videos(made("a1 a2 b1", folder=tmp_path), store.count, least=11)
     assert "a2.mp4 (3 frames, at least 11 are needed)" in str(told.value)
     assert "b1.mp4 (cannot read b1.mp4 as a video" in str(told.value)
+    with pytest.raises(InputError, match=r"2 videos cannot be used: a2\.mp4 .*, b1\.mp4"):
+        check_videos(made("a1 a2 b1", folder=tmp_path), FrameStore(32, tmp_path / "d").count, least=11, threads=3)
     assert check_videos(made("a1", folder=tmp_path), store.count, least=11) == ()
 
 

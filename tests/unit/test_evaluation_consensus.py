@@ -100,3 +100,14 @@ def test_fusion_with_itself_changes_nothing_and_sides_change_with_their_weights(
     np.testing.assert_allclose(fuse(one, one, how), one, atol=1e-9)
     swapped = {"2:1": "1:2", "1:2": "2:1"}.get(how, how)
     np.testing.assert_allclose(fuse(one, other, how), fuse(other, one, swapped), atol=1e-9)
+
+
+def test_every_published_figure_has_its_row() -> None:
+    from posepipe.cli.eval_two_stream import _PUBLISHED, _shown
+
+    rows = stream_rows(SAMPLES, SAMPLES, np.array([2]))
+    assert set(_PUBLISHED) <= {name for name, *_ in rows}
+    shown = _shown(rows, True)
+    assert "fusion of mean, 2:1" in shown
+    assert "87.444" in shown
+    assert "87.444" not in _shown(rows, False)

@@ -16,10 +16,11 @@ from moving_clips import write_moving, write_moving_list
 
 from posepipe.cli import main
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
+from posepipe.evaluation.consensus import consensus
 from posepipe.models.two_stream import StreamResNet, load_two_stream
 from posepipe.training.plan import find_recipe, make_plan, train
 from posepipe.training.recipe import EngineRecipe
-from posepipe.training.two_stream import TwoStreamModule, stream_data, train_two_stream
+from posepipe.training.two_stream import TwoStreamModule, stream_data, together, train_two_stream
 from posepipe.training.two_stream_recipe import TwoStreamRecipe
 from posepipe.training.two_stream_scores import score_streams
 
@@ -152,6 +153,15 @@ def test_segments_are_summed_before_the_loss() -> None:
     loss = module.training_step({"image": image, "label": torch.tensor([1, 0])}, 0)
     summed = torch.tensor([[1.0, 3.0], [1.0, 0.0]])
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(summed, torch.tensor([1, 0])))
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "variance"])
+def test_consensus_of_training_is_that_of_evaluation(how: str) -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 3, 7))
+    np.testing.assert_allclose(together(torch.tensor(scores), how).numpy(), consensus(scores, how))
+    flat = torch.zeros(2, 3, 4, requires_grad=True)
+    together(flat, how).sum().backward()
+    assert torch.isfinite(flat.grad).all()
 
 
 def test_weights_to_start_from(tmp_path: Path, cached: Path) -> None:
