@@ -74,7 +74,8 @@ def rows_of(name: str, listed: VideoList, score: Scorer) -> list[list[str]]:
     _, threshold = equal_error(*_clips(scores["val"]))
     found = []
     for part in PARTS:
-        clips = forgery_figures(*_clips(scores[part]), threshold)
+        score, label = _clips(scores[part])
+        clips = forgery_figures(score, label, [part] * len(score), threshold)
         videos = auc(np.array([s.mean() for s, _ in scores[part]]), np.array([label for _, label in scores[part]]))
         shares = (clips.auc, videos, clips.eer, clips.verdicts.f1, clips.verdicts.balanced_accuracy)
         found.append([name, part, f"{len(scores[part])}", f"{clips.real + clips.fake}", *(f"{s:.3f}" for s in shares)])

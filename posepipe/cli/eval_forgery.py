@@ -20,7 +20,8 @@ __all__ = ["add"]
 _ABOUT = """\
 SET is the folder of FaceForensics++, a CSV list (video,label,split; label real or fake), or any number of videos,
 folders and patterns of videos, which are scored only. A score is the mean over a video's clips of how likely each is
-manipulated. AUC and EER are those of the scores; all other figures are by the threshold at which the part val has as
+manipulated. AUC and EER are those of the scores; the interval of the AUC is by draws of whole groups (people), with
+ten of them or more; all other figures are by the threshold at which the part val has as
 many false alarms as misses, 0.5 where there is no such part."""
 _NO_VAL = 0.5
 
@@ -145,7 +146,7 @@ def _figures(listed: VideoList, scores: dict[str, dict[Path, ClipScores]], part:
 
     found, threshold = {}, _NO_VAL
     for name, take in (("clips", _of_clips), ("videos", _of_videos)):
-        threshold = equal_error(*take(listed["val"], scores["val"]))[1] if "val" in scores else _NO_VAL
+        threshold = equal_error(*take(listed["val"], scores["val"])[:2])[1] if "val" in scores else _NO_VAL
         found[name] = forgery_figures(*take(listed[part], scores[part]), threshold)
     real = [v for v in listed[part] if v.label == 0]
     methods: dict[str, list[LabelledVideo]] = {}
@@ -157,17 +158,20 @@ def _figures(listed: VideoList, scores: dict[str, dict[Path, ClipScores]], part:
     return found
 
 
-def _of_clips(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
+def _of_clips(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any, list[str]]:
+    """Scores, labels and groups of clips."""
     import numpy as np
 
-    rows = [(score, v.label) for v in videos for score in of[v.path].score]
-    return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    rows = [(score, v.label, v.group) for v in videos for score in of[v.path].score]
+    return np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), [r[2] for r in rows]
 
 
-def _of_videos(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any]:
+def _of_videos(videos: Sequence[LabelledVideo], of: dict[Path, ClipScores]) -> tuple[Any, Any, list[str]]:
+    """The same of videos."""
     import numpy as np
 
-    return np.array([of[v.path].video_score for v in videos]), np.array([v.label for v in videos])
+    score, label = [of[v.path].video_score for v in videos], [v.label for v in videos]
+    return np.array(score), np.array(label), [v.group for v in videos]
 
 
 def _show(listed: VideoList, figures: dict[str, ForgeryFigures], part: str, *, with_val: bool) -> None:
@@ -177,12 +181,13 @@ def _show(listed: VideoList, figures: dict[str, ForgeryFigures], part: str, *, w
     print(f"{listed.source}, part {part}; thresholds {source}")
     if part == "val":
         print("These are the data that chose the thresholds: F1 and the like are too good.")
-    head = ("", "real", "fake", "AUC", "EER", "threshold", "F1", "balanced", "false alarms", "misses")
+    head = ("", "real", "fake", "AUC", "95 %", "EER", "threshold", "F1", "balanced", "false alarms", "misses")
     rows = []
     for name, f in figures.items():
         v = f.verdicts
-        shares = (f.auc, f.eer, v.threshold, v.f1, v.balanced_accuracy, v.false_alarms, v.misses)
-        rows.append((name, str(f.real), str(f.fake), *(f"{share:.3f}" for share in shares)))
+        span = "-" if f.auc_interval is None else " to ".join(f"{end:.3f}" for end in f.auc_interval)
+        shares = (f.eer, v.threshold, v.f1, v.balanced_accuracy, v.false_alarms, v.misses)
+        rows.append((name, str(f.real), str(f.fake), f"{f.auc:.3f}", span, *(f"{share:.3f}" for share in shares)))
     print(table(head, rows))
 
 

@@ -13,11 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import UsageError
+from posepipe.evaluation.bootstrap import draw_groups, interval
 
-__all__ = ["ForgeryFigures", "Verdicts", "auc", "equal_error", "forgery_figures", "judge", "video_scores"]
+__all__ = [
+    "ForgeryFigures",
+    "Verdicts",
+    "auc",
+    "auc_interval",
+    "equal_error",
+    "forgery_figures",
+    "judge",
+    "video_scores",
+]
 
 Float = NDArray[np.floating]
 Int = NDArray[np.integer]
+_LEAST_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,40 @@ def auc(score: Float, label: Int) -> float:
     middle = np.cumsum(count) - (count - 1) / 2
     wins = middle[rank[len(real) :]].sum() - len(fake) * (len(fake) + 1) / 2
     return float(wins / (len(real) * len(fake)))
+
+
+def auc_interval(
+    score: Float, label: Int, group: Sequence[Hashable], *, draws: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % interval of the area under the ROC curve, by drawing whole groups (people, videos) with replacement.
+
+    Parameters
+    ----------
+    score, label
+        As for `auc`.
+    group
+        (N) what each belongs to: clips of a video, and videos of the same people, are no evidence of their own.
+    draws, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    Lower and upper end; None with fewer than ten groups, of which the ends would mean nothing.
+    """
+    _sides(score, label)
+    names = {name: number for number, name in enumerate(dict.fromkeys(group))}
+    if len(names) < _LEAST_GROUPS:
+        return None
+    _, level = np.unique(np.asarray(score, np.float64), return_inverse=True)
+    number = np.array([names[name] for name in group])
+    found = []
+    for counts in draw_groups(len(names), draws, seed):
+        weight = counts[number]
+        real, fake = (np.bincount(level, weight * (np.asarray(label) == side)) for side in (0, 1))
+        below = np.cumsum(real) - real / 2  # a tie counts half
+        pairs = real.sum() * fake.sum()
+        found.append((fake * below).sum() / pairs if pairs else np.nan)
+    return interval(np.array(found))
 
 
 def equal_error(score: Float, label: Int) -> tuple[float, float]:
@@ -123,6 +168,8 @@ class ForgeryFigures:
         How many there are.
     auc, eer
         Area under the ROC curve and equal error rate of these scores themselves.
+    auc_interval
+        From `auc_interval`.
     verdicts
         By the threshold.
     """
@@ -130,15 +177,21 @@ class ForgeryFigures:
     real: int
     fake: int
     auc: float
+    auc_interval: tuple[float, float] | None
     eer: float
     verdicts: Verdicts
 
 
-def forgery_figures(score: Float, label: Int, threshold: float) -> ForgeryFigures:
-    """All figures of scores (N,) and labels (N,); the threshold is one that other data chose. Raises as `auc`."""
-    fake = int((np.asarray(label) == 1).sum())
-    rate, _ = equal_error(score, label)
-    return ForgeryFigures(len(label) - fake, fake, auc(score, label), rate, judge(score, label, threshold))
+def forgery_figures(score: Float, label: Int, group: Sequence[Hashable], threshold: float) -> ForgeryFigures:
+    """All figures of N scores, labels and groups; the threshold is one that other data chose. Raises as `auc`."""
+    return ForgeryFigures(
+        real=int((np.asarray(label) == 0).sum()),
+        fake=int((np.asarray(label) == 1).sum()),
+        auc=auc(score, label),
+        auc_interval=auc_interval(score, label, group),
+        eer=equal_error(score, label)[0],
+        verdicts=judge(score, label, threshold),
+    )
 
 
 def video_scores(score: Float, video: Sequence[Hashable]) -> dict[Hashable, float]:

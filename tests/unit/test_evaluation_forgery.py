@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posepipe.errors import UsageError
-from posepipe.evaluation.forgery import auc, equal_error, forgery_figures, judge, video_scores
+from posepipe.evaluation.forgery import auc, auc_interval, equal_error, forgery_figures, judge, video_scores
 
 # Four real ones (0.1 0.3 0.4 0.6), four manipulated ones (0.35 0.5 0.7 0.9).
 SCORE = np.array([0.1, 0.3, 0.4, 0.6, 0.35, 0.5, 0.7, 0.9])
@@ -48,8 +48,24 @@ def test_verdicts_by_hand() -> None:
     assert v.f1 == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))
     nothing = judge(SCORE, LABEL, 2.0)
     assert (nothing.f1, nothing.balanced_accuracy, nothing.misses) == (0.0, 0.5, 1.0)
-    f = forgery_figures(SCORE, LABEL, 0.5)
-    assert (f.real, f.fake, f.auc, f.eer, f.verdicts) == (4, 4, 13 / 16, 0.25, v)
+    f = forgery_figures(SCORE, LABEL, "abcdabcd", 0.5)
+    assert (f.real, f.fake, f.auc, f.auc_interval, f.eer, f.verdicts) == (4, 4, 13 / 16, None, 0.25, v)
+
+
+def test_the_interval_draws_whole_groups() -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 2
+    score = rng.normal(label, 1.0)  # the true area is 0.760
+    one = auc_interval(score, label, list(range(400)), draws=300)
+    assert one is not None
+    assert one[0] < auc(score, label) < one[1]
+    assert 0.06 < one[1] - one[0] < 0.12  # four deviations of 0.024 (Hanley and McNeil 1982)
+    # Every sample ten times in a group of its own copies: no more evidence than before.
+    many = auc_interval(score.repeat(10), label.repeat(10), np.arange(400).repeat(10).tolist(), draws=300)
+    assert many == pytest.approx(one)
+    assert auc_interval(score, label, [n % 9 for n in range(400)]) is None
+    hand = auc_interval(np.arange(10.0), np.array([0] * 5 + [1] * 5), list(range(10)), draws=50)
+    assert hand == (1.0, 1.0)
 
 
 def test_videos_score_the_mean_of_their_clips() -> None:

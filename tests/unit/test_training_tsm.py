@@ -98,9 +98,17 @@ def test_a_training_goes_on_where_it_stopped(trained: tuple[Path, Path], tmp_pat
     assert all(torch.equal(last[1][name], value) for name, value in last[0].items())
 
 
-@pytest.mark.parametrize("loss", ["focal", "weighted"])
-def test_other_losses_train(trained: tuple[Path, Path], tmp_path: Path, loss: str) -> None:
-    settings = {"loss": loss, "balanced": "false", "pooling": "mean", "engine.steps": "1", "engine.validate_every": "1"}
+@pytest.mark.parametrize(("loss", "precision"), [("focal", "32"), ("weighted", "bf16-mixed")])
+def test_other_losses_train(trained: tuple[Path, Path], tmp_path: Path, loss: str, precision: str) -> None:
+    settings = {
+        "loss": loss,
+        "engine.precision": precision,
+        "soften": "0.4",
+        "balanced": "false",
+        "pooling": "mean",
+        "engine.steps": "1",
+        "engine.validate_every": "1",
+    }
     assert run(tmp_path / "run", trained[0], **settings).is_file()
 
 
@@ -217,6 +225,32 @@ def test_eval_forgery_on_a_part_of_the_benchmark(
     assert shown[0].startswith("FaceForensics++ c23, part test")
     counts = [line.split()[:3] for line in shown[2:]]
     assert counts == [["clips", "4", "8"], ["videos", "2", "4"], ["Deepfakes", "2", "2"], ["FaceSwap", "2", "2"]]
+
+
+def test_the_full_recipe_says_what_was_advised() -> None:
+    recipe = make_plan(find_recipe("ffpp_tsm_small"), {}).phases[0]
+    engine, colours = recipe.engine, recipe.colours
+    assert (engine.optimizer, engine.learning_rate, engine.weight_decay) == ("adamw", 3e-4, 0.01)
+    assert (engine.schedule, engine.warmup_epochs) == ("cosine", 3)
+    assert engine.learning_rate * engine.final_share == pytest.approx(3e-5)
+    assert (engine.precision, engine.accumulate, engine.batch) == ("16-mixed", 2, 32)
+    assert (engine.validate_every, engine.patience, engine.min_delta) == (2, 10, 0.002)
+    assert (recipe.side, recipe.segments, recipe.span, recipe.pooling, recipe.dropout) == (
+        224,
+        8,
+        2.0,
+        "attention",
+        0.3,
+    )
+    assert (colours.brightness, colours.contrast, colours.saturation, colours.hue, recipe.flip) == (
+        0.2,
+        0.2,
+        0.2,
+        0.1,
+        0.5,
+    )
+    assert recipe.balanced
+    assert [int(recipe.frozen_norms * count) for count in (46, 77)] == [15, 25]  # a third
 
 
 @pytest.mark.slow
