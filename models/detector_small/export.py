@@ -1,7 +1,8 @@
 """From a training run to the shipped files: ``python models/detector_small/export.py RUN_DIR --package WHEEL``.
 
 Compares the published start, the run's best weights and means of both on the validation pictures, writes the best as
-safetensors and ONNX, and prints the figures. Without RUN_DIR the converted start is written as it is.
+safetensors and ONNX, and prints the figures. Without RUN_DIR the converted start is written as it is; with ``--again``
+only the ONNX file is, from the safetensors beside this script.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from safetensors.torch import save_file
 
 from posepipe.config import cache_root, data_root
 from posepipe.io.atomic import atomic_path
+from posepipe.io.weights import read_card
 from posepipe.models.detector import PersonDetector
 from posepipe.models.picodet_weights import load_picodet_package
+from posepipe.models.pose_files import fill, read_tensors
 from posepipe.training.detector_choice import blend, f1, look, precision_by_source, validation_score
-from posepipe.training.detector_data import SIZE, training_boxes
+from posepipe.training.detector_data import SIZE, validation_boxes
 from posepipe.training.detector_export import write_detector
 from posepipe.training.engine import BEST, averaged_weights
 
 HERE = Path(__file__).resolve().parent
+TENSORS = HERE / "detector_small.safetensors"
 ONNX = HERE.parents[1] / "posepipe/weights/detector_small.onnx"
 CARD = {
     "name": "detector_small",
-    "version": "0.1.0",
+    "version": "0.1.1",
     "kind": "detector",
     "input_size": [SIZE, SIZE],
     "resize": "stretch",
@@ -40,7 +44,7 @@ TUNED = ["people", "streets", "LSP extended train", "COCO 2017 train (204 pictur
 def choose(start: PersonDetector, run_dir: Path, shares: list[float]) -> tuple[PersonDetector, float]:
     """The best of the blends by the validation score, and its share; prints every candidate's figures."""
     tuned = averaged_weights(run_dir / BEST)
-    _, images = training_boxes(data_root(), start, cache_root() / "second_opinions")
+    images = validation_boxes(data_root(), start, cache_root() / "second_opinions")
     best, best_share, best_score = start, 0.0, float("-inf")
     for share in shares:
         candidate = PersonDetector()
@@ -56,18 +60,32 @@ def choose(start: PersonDetector, run_dir: Path, shares: list[float]) -> tuple[P
     return best, best_share
 
 
+def write_again() -> None:
+    """The shipped ONNX file anew, by the exporter as it is now: the same weights and terms."""
+    network = PersonDetector()
+    fill(network, read_tensors(TENSORS)[0], TENSORS)
+    known = read_card(ONNX).values
+    write_detector(network.eval(), SIZE, CARD | {name: known[name] for name in ("trained_on", "tuned_share")}, ONNX)
+
+
 def main() -> None:
     """Choose and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path, nargs="?", help="folder of the training run")
-    parser.add_argument("--package", type=Path, required=True, help="paddlelabel_ml-1.0.0-py3-none-any.whl")
+    parser.add_argument("--package", type=Path, help="paddlelabel_ml-1.0.0-py3-none-any.whl")
+    parser.add_argument("--again", action="store_true", help="write the ONNX file of the same weights anew")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
     options = parser.parse_args()
+    if options.again:
+        write_again()
+        return
+    if options.package is None:
+        parser.error("--package is needed")
     detector, share = load_picodet_package(options.package), 0.0
     if options.run_dir:
         detector, share = choose(detector, options.run_dir, options.shares)
     weights = {name: value.detach().contiguous() for name, value in detector.state_dict().items()}
-    with atomic_path(HERE / "detector_small.safetensors") as unfinished:
+    with atomic_path(TENSORS) as unfinished:
         save_file(weights, unfinished)
     trained_on = PUBLISHED + (TUNED if share > 0 else [])
     write_detector(detector, SIZE, CARD | {"trained_on": trained_on, "tuned_share": share}, ONNX)

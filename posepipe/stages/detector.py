@@ -45,7 +45,8 @@ def people_boxes(
     """
     boxes, score = np.asarray(boxes, np.float32), np.asarray(score, np.float32)
     height, width = size
-    rows = np.flatnonzero((score >= least) & np.isfinite(score) & np.isfinite(boxes).all(1))
+    rows = np.flatnonzero((score >= least) & np.isfinite(score))
+    rows = rows[np.isfinite(boxes[rows]).all(1)]
     rows = rows[np.argsort(-score[rows], kind="stable")[:_CANDIDATES]]
     if overlap < 1:
         rows = rows[nms(boxes[rows], score[rows], overlap)]
@@ -118,8 +119,10 @@ class OnnxDetector:
         inner = self._size if self._stretch else letterbox((height, width), self._size)
         picture, view = fit_picture(frame.image, inner, self._size)
         outputs = dict(zip(self._engine.outputs, self._engine.run(picture.transpose(2, 0, 1)[None]), strict=True))
-        boxes = view.to_picture(outputs["boxes"][0].reshape(-1, 2, 2)).reshape(-1, 4)
+        score = outputs["score"][0]
+        seen = np.flatnonzero(score >= self._least)  # few of thousands: the rest is not worth moving
+        boxes = view.to_picture(outputs["boxes"][0][seen].reshape(-1, 2, 2)).reshape(-1, 4)
         people, _ = people_boxes(
-            boxes, outputs["score"][0], (height, width), least=self._least, overlap=self._overlap, most=self._most
+            boxes, score[seen], (height, width), least=self._least, overlap=self._overlap, most=self._most
         )
         return people

@@ -36,7 +36,7 @@ from posepipe.training.engine import EngineModule, Run, TrainingData, averaged_w
 from posepipe.training.recipe import DetectorRecipe
 from posepipe.training.table import to_table
 
-__all__ = ["DetectorModule", "collate", "train_detector"]
+__all__ = ["DetectorModule", "Stretched", "collate", "train_detector"]
 
 
 def collate(samples: Sequence[BoxSample]) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ def collate(samples: Sequence[BoxSample]) -> dict[str, Tensor]:
     return {"image": torch.from_numpy(image), "boxes": torch.from_numpy(boxes), "kind": torch.from_numpy(kind)}
 
 
-class _Stretched:
+class Stretched:
     """Validation pictures, stretched to the network's input: (index, (3,S,S) float32)."""
 
     def __init__(self, images: Sequence[BoxedImage]) -> None:
@@ -155,7 +155,7 @@ def train_detector(recipe: DetectorRecipe, folder: Path, *, resume: bool = True,
         fill(network, averaged_weights(start) if start.suffix == ".ckpt" else read_tensors(start)[0], start)
     views = Views(training, recipe.size, (recipe.zoom_out, recipe.zoom_in), recipe.mosaic)
     data = TrainingData(views, MixedOrder(len(views), recipe.engine.seed, recipe.samples), collate)
-    validation: DataLoader[Any] = DataLoader(_Stretched(held), batch_size=8)  # type: ignore[arg-type]
+    validation: DataLoader[Any] = DataLoader(Stretched(held), batch_size=8)  # type: ignore[arg-type]
     print(f"{len(training)} pictures to train on, {len(held)} to validate on", flush=True)
     run = Run(folder, {"kind": "detector", **to_table(recipe)}, resume)
     return fit(DetectorModule(network, recipe, held), data, validation, recipe.engine, run)

@@ -20,7 +20,7 @@ from typing import Any
 from posepipe.config import read_toml
 from posepipe.errors import ConfigError, UsageError
 from posepipe.training.action_recipe import ActionRecipe
-from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe
+from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe, SlimDetectorRecipe
 from posepipe.training.table import build, parse_text, settings_of
 from posepipe.training.tad_recipe import TadRecipe
 from posepipe.training.tsm_recipe import TsmRecipe
@@ -60,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "tsm": Kind(TsmRecipe, "posepipe.training.tsm:train_tsm"),
     "two_stream": Kind(TwoStreamRecipe, "posepipe.training.two_stream:train_two_stream"),
     "tad": Kind(TadRecipe, "posepipe.training.tad:train_tad"),
+    "slim_detector": Kind(SlimDetectorRecipe, "posepipe.training.detector_slim:train_slim_detector"),
 }
 
 

@@ -14,7 +14,15 @@ from posepipe.training.table import setting, tables
 
 TARGETS = ("posterior", "gaussian")
 
-__all__ = ["DetectorRecipe", "DistilRecipe", "EngineRecipe", "ExportRecipe", "PoseRecipe", "Source"]
+__all__ = [
+    "DetectorRecipe",
+    "DistilRecipe",
+    "EngineRecipe",
+    "ExportRecipe",
+    "PoseRecipe",
+    "SlimDetectorRecipe",
+    "Source",
+]
 
 
 @dataclass(frozen=True)
@@ -165,3 +173,12 @@ class DetectorRecipe:
     def __post_init__(self) -> None:
         if self.size % 32:
             raise ConfigError("the side of the views must be a multiple of 32, at least 64", got=self.size)
+
+
+@dataclass(frozen=True)
+class SlimDetectorRecipe(DetectorRecipe):
+    """Training of a slim detector that imitates the published network."""
+
+    start: str = setting("", "weights to go on from (.safetensors); empty: fitted to the teacher")
+    teacher: str = setting("", "the network to imitate: a .safetensors file of the published architecture")
+    whole: bool = setting(False, "train every layer on the answers, not only the changed ones each for itself")

@@ -34,14 +34,22 @@ def detector() -> PersonDetector:
     return PersonDetector().eval()
 
 
-def test_parameter_count(detector):
+@pytest.fixture(scope="module")
+def slim() -> PersonDetector:
+    torch.manual_seed(0)
+    return PersonDetector(slim=True).eval()
+
+
+def test_parameter_count(detector, slim):
     assert sum(p.numel() for p in detector.parameters()) == 1_146_056
+    assert sum(p.numel() for p in slim.parameters()) == 1_059_696
 
 
 @pytest.mark.parametrize(("height", "width", "cells"), [(64, 64, 64 + 16 + 4 + 1), (96, 160, 240 + 60 + 15 + 6)])
-def test_shapes_at_any_multiple_of_32(detector, height, width, cells):
+@pytest.mark.parametrize("form", ["detector", "slim"])
+def test_shapes_at_any_multiple_of_32(form, height, width, cells, request):
     with torch.no_grad():
-        person, quality, sides = detector(torch.rand(2, 3, height, width) * 255)
+        person, quality, sides = request.getfixturevalue(form)(torch.rand(2, 3, height, width) * 255)
     assert person.shape == quality.shape == (2, cells)
     assert sides.shape == (2, cells, 4, BINS)
     points, strides = anchor_points(height, width)
@@ -86,10 +94,13 @@ def test_flat_pictures_give_finite_boxes_and_scores_in_range(detector, level):
     assert ((score > 0) & (score < 1)).all()
 
 
-def test_exported_graph_computes_what_torch_does(detector, tmp_path):
+@pytest.mark.parametrize("form", ["detector", "slim"])
+def test_exported_graph_computes_what_torch_does(form, tmp_path, request):
     pytest.importorskip("onnx")
+    detector = request.getfixturevalue(form)
     from posepipe.training.detector_export import detector_session, write_detector
 
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
     card = {"name": "test", "version": "0", "kind": "detector", "input_size": [64, 64], "resize": "stretch"}
     write_detector(detector, 64, card, tmp_path / "d.onnx")
     session = detector_session((tmp_path / "d.onnx").read_bytes(), 1)
@@ -97,11 +108,28 @@ def test_exported_graph_computes_what_torch_does(detector, tmp_path):
     image = torch.rand(3, 3, 64, 64) * 255
     boxes, score = session.run(None, {"image": image.numpy()})
     with torch.no_grad():
-        wanted = PersonScorer(detector, (64, 64))(image)
-    np.testing.assert_allclose(boxes, wanted[0], atol=2e-3)
-    np.testing.assert_allclose(score, wanted[1], atol=2e-5)
+        person, quality, sides = detector(image)
+    np.testing.assert_allclose(boxes, decode_boxes(sides, *anchor_points(64, 64)), atol=2e-3)
+    np.testing.assert_allclose(score, cell_scores(person, quality), atol=2e-5)
     # The network that went in is left as it was.
-    assert sum(p.numel() for p in detector.parameters()) == 1_146_056
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+
+
+def test_boxes_are_finite_whatever_the_logits():
+    """The exported form sums exponentials, which must not overflow."""
+    torch.manual_seed(0)
+    network = PersonDetector(slim=True)
+    for head in network.heads:
+        torch.nn.init.normal_(head.sides.weight, std=1e4)
+    scorer = PersonScorer(network, (64, 64))
+    with torch.no_grad():
+        boxes, _ = scorer(torch.rand(1, 3, 64, 64) * 255)
+        _, _, sides = network(torch.rand(1, 3, 64, 64) * 255)
+    assert sides.abs().max() > 200
+    assert torch.isfinite(boxes).all()
+    # No side is farther from its cell's centre than the last bin says.
+    distance = (boxes[0] - scorer.centres.T).abs() / scorer.strides[:, None]
+    assert float(distance.max()) <= BINS - 1 + 1e-4
 
 
 def test_shipped_safetensors_are_the_shipped_onnx():
@@ -120,9 +148,20 @@ def test_shipped_safetensors_are_the_shipped_onnx():
     image = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (1, 3, *size)).astype(np.float32))
     boxes, score = session.run(None, {"image": image.numpy()})
     with torch.no_grad():
-        wanted = PersonScorer(network.eval(), size)(image)
-    np.testing.assert_allclose(score, wanted[1], atol=1e-4)
-    np.testing.assert_allclose(boxes, wanted[0], atol=0.1)
+        person, quality, sides = network.eval()(image)
+    np.testing.assert_allclose(score, cell_scores(person, quality), atol=1e-4)
+    np.testing.assert_allclose(boxes, decode_boxes(sides, *anchor_points(*size)), atol=0.1)
+
+
+def test_exported_graph_holds_no_work_that_can_be_spared(detector):
+    """Nothing asks for shapes, divides the picture or takes a softmax over eight bins: these are slow."""
+    onnx = pytest.importorskip("onnx")
+    from posepipe.training.detector_export import detector_graph
+
+    graph = onnx.load_from_string(detector_graph(detector, 64)).graph
+    kinds = [node.op_type for node in graph.node]
+    assert not {"Shape", "Softmax", "ReduceMean", "ReduceSum"} & set(kinds)
+    assert kinds.count("Div") == 1
 
 
 # --- the reader of Paddle's inference files ---

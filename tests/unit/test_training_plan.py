@@ -73,6 +73,8 @@ def test_the_recipes_of_the_shipped_models_are_whole() -> None:
     assert all(isinstance(p, PoseRecipe) and len(p.sources) >= 5 for p in pose.phases)
     detector = make_plan(find_recipe(str(MODELS / "detector_small/recipe.toml")), {})
     assert isinstance(detector.phases[0], DetectorRecipe)
+    slim = make_plan(find_recipe(str(MODELS / "detector_small/recipe_slim.toml")), {})
+    assert [phase.whole for phase in slim.phases] == [False, True]
 
 
 @pytest.mark.parametrize(
