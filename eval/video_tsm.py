@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 #: scores of the clips of a video
 Scorer = Callable[[LabelledVideo], Floats]
 _PENALTY = 10.0
+SEEDS = (1, 2, 3)
 
 _SAID = """The three training videos show two people, validation one, test one, and each part has methods of its own
 (train Deepfakes and Face2Face, validation NeuralTextures, test FaceSwap): nobody can learn here what a manipulated face
@@ -68,17 +69,17 @@ def pooled_features(clip: NDArray[np.uint8]) -> Floats:
     return np.concatenate([table.mean(0), table.std(0)])
 
 
-def rows_of(name: str, listed: VideoList, score: Scorer) -> list[list[str]]:
-    """A row a part: AUC of clips and of videos, and verdicts on videos' clips by the threshold of the part val."""
-    scores = {part: [(score(video), video.label) for video in listed[part]] for part in PARTS}
+def rows_of(name: str, listed: VideoList, score_of: Scorer) -> list[list[str]]:
+    """A row a part: AUC of clips and of videos, and verdicts on clips by the threshold of the part val."""
+    scores = {part: [(score_of(video), video.label) for video in listed[part]] for part in PARTS}
     _, threshold = equal_error(*_clips(scores["val"]))
     found = []
-    for part in PARTS:
-        score, label = _clips(scores[part])
+    for part, rows in scores.items():
+        score, label = _clips(rows)
         clips = forgery_figures(score, label, [part] * len(score), threshold)
-        videos = auc(np.array([s.mean() for s, _ in scores[part]]), np.array([label for _, label in scores[part]]))
+        videos = auc(np.array([of.mean() for of, _ in rows]), np.array([number for _, number in rows]))
         shares = (clips.auc, videos, clips.eer, clips.verdicts.f1, clips.verdicts.balanced_accuracy)
-        found.append([name, part, f"{len(scores[part])}", f"{clips.real + clips.fake}", *(f"{s:.3f}" for s in shares)])
+        found.append([name, part, str(len(rows)), str(len(score)), *(f"{share:.3f}" for share in shares)])
     return found
 
 
@@ -87,23 +88,42 @@ def _clips(rows: Sequence[tuple[Floats, int]]) -> tuple[Floats, NDArray[np.int64
 
 
 def section(runs: Path) -> str:
-    """Train ``tsm_fast`` below a folder, or take what is there, and tell how it does, in Markdown."""
-    plan = make_plan(find_recipe("tsm_fast"), {})
-    recipe: TsmRecipe = plan.phases[0]
-    best = train(plan, runs / "tsm_fast")
-    root = data_root()
-    listed = read_ffpp(root / recipe.videos, read_pairs(root / recipe.splits), partial=True)
-    recogniser = ForgeryRecogniser(best, cache_root() / "faces", clips=recipe.val_clips, device="cpu")
-    rows = rows_of("TSM", listed, lambda video: recogniser.score(video.path).score)
+    """Train ``tsm_fast`` by three seeds below a folder, or take what is there, and tell how it does, in Markdown."""
+    rows, told = [], []
+    for seed in SEEDS:
+        plan = make_plan(find_recipe("tsm_fast"), {"engine.seed": str(seed)})
+        recipe: TsmRecipe = plan.phases[0]
+        folder = runs / f"tsm_fast_{seed}"
+        recogniser = ForgeryRecogniser(
+            train(plan, folder), cache_root() / "faces", clips=recipe.val_clips, device="cpu"
+        )
+        listed = _listed(recipe)
+        rows += rows_of(f"TSM, seed {seed}", listed, scorer(recogniser))
+        told.append(_trained(folder, recipe.engine.monitor))
     rows += rows_of("linear model", listed, linear_model(listed, recogniser.faces, recipe))
     rows.append(["chance, majority", "any", "", "", "0.500", "0.500", "0.500", "", "0.500"])
     head = ["model", "part", "videos", "clips", "clip AUC", "video AUC", "clip EER", "clip F1", "balanced accuracy"]
-    epochs, watched = read_rows(runs / "tsm_fast"), recipe.engine.monitor
-    chosen = max((row for row in epochs if row[watched]), key=lambda row: float(row[watched]))["epoch"]
-    seconds, today = sum(float(row["seconds"]) for row in epochs), datetime.now(timezone.utc).date()
-    trained = f"Trained: {len(epochs)} epochs, {epochs[-1]['samples']} clips, {seconds:.0f} s; epoch {chosen}. {today}."
     title = "## Real or manipulated: TSM on MobileNetV4-Conv-Small (FaceForensics++)"
-    return "\n".join([title, "", _SAID, "", trained, "", *markdown(head, rows)])
+    when = f"Trained: {'; '.join(told)}. {datetime.now(timezone.utc).date()}."
+    return "\n".join([title, "", _SAID, "", when, "", *markdown(head, rows)])
+
+
+def scorer(recogniser: ForgeryRecogniser) -> Scorer:
+    """Scores of a video's clips by a trained network."""
+    return lambda video: recogniser.score(video.path).score
+
+
+def _listed(recipe: TsmRecipe) -> VideoList:
+    root = data_root()
+    return read_ffpp(root / recipe.videos, read_pairs(root / recipe.splits), partial=True)
+
+
+def _trained(folder: Path, watched: str) -> str:
+    """How long a training was, and which epoch it kept."""
+    epochs = read_rows(folder)
+    chosen = max((row for row in epochs if row[watched]), key=lambda row: float(row[watched]))["epoch"]
+    seconds = sum(float(row["seconds"]) for row in epochs)
+    return f"{len(epochs)} epochs of {epochs[0]['samples']} clips in {seconds:.0f} s, epoch {chosen} kept"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
