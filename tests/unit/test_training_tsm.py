@@ -18,6 +18,7 @@ timm = pytest.importorskip("timm", reason="needs the train extra")
 from posepipe.cli import main
 from posepipe.datasets.action_colours import shift_colours
 from posepipe.errors import ConfigError, InputError
+from posepipe.models.tsm import POOLINGS, TSM_BACKBONES
 from posepipe.training.plan import find_recipe, make_plan, train
 from posepipe.training.tsm_loss import focal_bce, forgery_loss, positive_weight
 from posepipe.training.tsm_recipe import Colours
@@ -149,6 +150,13 @@ def test_wrong_recipes_are_refused(settings: dict, message: str) -> None:
         make_plan({**TINY, **settings}, {})
     with pytest.raises(ConfigError, match="names no videos"):
         train(make_plan(TINY, {}), Path("nowhere"))
+
+
+def test_recipes_know_every_backbone_and_pooling() -> None:
+    for backbone in TSM_BACKBONES:
+        for pooling in POOLINGS:
+            recipe = make_plan({**TINY, "backbone": backbone, "pooling": pooling}, {}).phases[0]
+            assert (recipe.backbone, recipe.pooling) == (backbone, pooling)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
