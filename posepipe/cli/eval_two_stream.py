@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posepipe.cli.parser import Commands
+from posepipe.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from posepipe.training.two_stream_scores import StreamScores
@@ -34,10 +35,12 @@ def add(kinds: Commands) -> None:
     command = kinds.add_parser(
         "two-stream",
         help="two-stream action networks: Prec@1, Prec@5, fusion",
-        description="Score the videos of a list with trained streams: Prec@1 and Prec@5 of each, and of their fusion.",
+        description="Score the videos of a list with trained streams: Prec@1 and Prec@5 of each, and of their fusion. "
+        "With VIDEO, name what is done in those videos.",
         epilog=_ABOUT,
         allow_abbrev=False,
     )
+    command.add_argument("files", nargs="*", type=Path, metavar="VIDEO", help="videos to name, in place of a list")
     for stream in ("spatial", "temporal"):
         command.add_argument(f"--{stream}", type=Path, metavar="FILE", help=f"checkpoint of the {stream} stream")
     command.add_argument("--part", default="test", choices=("train", "val", "test"), help="part of the list (test)")
@@ -51,17 +54,24 @@ def add(kinds: Commands) -> None:
 
 def _two_stream(arguments: argparse.Namespace) -> int:
     from posepipe.evaluation.consensus import stream_rows
-    from posepipe.report import write_json
+    from posepipe.report import table, write_json
 
     try:
         from posepipe.training.two_stream_scores import score_streams
     except ImportError as error:
-        from posepipe.errors import MissingExtraError
-
         raise MissingExtraError("posepipe eval two-stream", "train") from error
+    if arguments.files and arguments.json:
+        raise UsageError(
+            "--json holds figures, which plain videos have none of", hint="Take --csv, or a list (--source)"
+        )
     streams = {name: getattr(arguments, name) for name in ("spatial", "temporal") if getattr(arguments, name)}
     changes = {name: getattr(arguments, name) for name in ("source", "videos", "data") if getattr(arguments, name)}
-    scores = score_streams(streams, arguments.part, **changes)
+    scores = score_streams(streams, arguments.part, files=arguments.files, **changes)
+    if arguments.csv:
+        _write(arguments.csv, scores)
+    if arguments.files:
+        print(table(*_named(scores)))
+        return 0
     rows = stream_rows(scores.spatial, scores.temporal, scores.labels)
     print(
         f"{scores.listed.source}, {arguments.part}: {len(scores.videos)} videos, {len(scores.listed.classes)} classes"
@@ -71,8 +81,6 @@ def _two_stream(arguments: argparse.Namespace) -> int:
         about = {"schema": "posepipe.eval.two-stream", "version": 1, "list": scores.listed.source}
         figures = {name: {"prec1": one, "prec5": five} for name, one, five in rows}
         write_json(arguments.json, {**about, "part": arguments.part, "videos": len(scores.videos), "figures": figures})
-    if arguments.csv:
-        _write(arguments.csv, scores)
     return 0
 
 
@@ -88,12 +96,9 @@ def _shown(rows: Sequence[tuple[str, float, float]], beside: bool) -> str:
     return table(head, cells)
 
 
-def _write(path: Path, scores: StreamScores) -> None:
-    """One row a video: its label, and the class and softmax score of each stream and of their average."""
-    import csv
-
+def _named(scores: StreamScores) -> tuple[list[str], list[list[str]]]:
+    """Head and one row a video: its label (empty: not known), class and score of each stream and of their average."""
     from posepipe.evaluation.consensus import consensus, fuse
-    from posepipe.io.atomic import atomic_path
 
     said: dict[str, Any] = {
         name: consensus(found)
@@ -102,16 +107,24 @@ def _write(path: Path, scores: StreamScores) -> None:
     }
     if len(said) == 2:
         said["average"] = fuse(said["spatial"], said["temporal"])
-    classes = scores.listed.classes
+    classes, rows = scores.listed.classes, []
+    for number, video in enumerate(scores.videos):
+        row = [video.path.name, classes[video.label] if video.label >= 0 else ""]
+        for found in said.values():
+            shares = _softmax(found[number])
+            row += [classes[int(shares.argmax())], f"{shares.max():.4f}"]
+        rows.append(row)
+    return ["video", "label", *(f"{name}{of}" for name in said for of in ("", "_score"))], rows
+
+
+def _write(path: Path, scores: StreamScores) -> None:
+    import csv
+
+    from posepipe.io.atomic import atomic_path
+
+    head, rows = _named(scores)
     with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["video", "label", *(f"{name}{of}" for name in said for of in ("", "_score"))])
-        for number, video in enumerate(scores.videos):
-            row = [video.path.name, classes[video.label]]
-            for found in said.values():
-                shares = _softmax(found[number])
-                row += [classes[int(shares.argmax())], f"{shares.max():.4f}"]
-            writer.writerow(row)
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
 
 def _softmax(logits: Any) -> Any:

@@ -129,21 +129,25 @@ class StreamData:
         return DataLoader(samples, batch_size=1, **loading(r.engine))
 
 
-def stream_data(recipe: TwoStreamRecipe) -> StreamData:
-    """Read a recipe's list; nothing is decoded yet. Raises `InputError`."""
+def stream_data(recipe: TwoStreamRecipe, listed: VideoList | None = None) -> StreamData:
+    """The videos of a recipe, or others; nothing is decoded yet. Raises `InputError` for a list that is not right."""
+    cache = cache_root() / "videos"
+    frames = FrameStore(recipe.side, cache)
+    flow = FlowStore(frames, recipe.flow, recipe.flow_bound, cache) if recipe.stream == "temporal" else None
+    if listed is None:
+        listed = hold_out(_listed(recipe), recipe.hold_out, recipe.engine.seed)
+    return StreamData(listed, frames, flow, recipe)
+
+
+def _listed(recipe: TwoStreamRecipe) -> VideoList:
     root = Path(recipe.data) if recipe.data else data_root()
     videos = root / recipe.videos if recipe.videos else None
     match recipe.source:
         case "ucf101":
-            listed = read_ucf101(root / recipe.lists, videos or root / "UCF-101", recipe.split)
+            return read_ucf101(root / recipe.lists, videos or root / "UCF-101", recipe.split)
         case "upfall":
-            listed = read_upfall(videos or root / "upfall")
-        case _:
-            listed = read_video_list(root / recipe.source, videos)
-    cache = cache_root() / "videos"
-    frames = FrameStore(recipe.side, cache)
-    flow = FlowStore(frames, recipe.flow, recipe.flow_bound, cache) if recipe.stream == "temporal" else None
-    return StreamData(hold_out(listed, recipe.hold_out, recipe.engine.seed), frames, flow, recipe)
+            return read_upfall(videos or root / "upfall")
+    return read_video_list(root / recipe.source, videos)
 
 
 class _Told:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,10 @@ class StreamScores:
         return np.array([video.label for video in self.videos], np.int64)
 
 
-def score_streams(checkpoints: Mapping[str, Path], part: str = "test", **changes: Any) -> StreamScores:
-    """Score the videos of a part with one stream or both.
+def score_streams(
+    checkpoints: Mapping[str, Path], part: str = "test", *, files: Sequence[Path] = (), **changes: Any
+) -> StreamScores:
+    """Score the videos of a part, or any videos, with one stream or both.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def score_streams(checkpoints: Mapping[str, Path], part: str = "test", **changes
         Of `posepipe train`, by stream (``spatial``, ``temporal``).
     part
         train, val or test.
+    files
+        Videos to score in place of a list's; their labels are -1.
     changes
         Settings in place of the recipes': ``data``, ``videos``, ``source``, ``lists``.
 
@@ -78,8 +82,11 @@ def score_streams(checkpoints: Mapping[str, Path], part: str = "test", **changes
         if stream not in checkpoints:
             continue
         network, recipe, classes = _open(checkpoints[stream], stream)
-        data = stream_data(dataclasses.replace(recipe, **changes))
-        data = dataclasses.replace(data, listed=_numbered(data.listed, classes, checkpoints[stream]))
+        plain = tuple(LabelledVideo(path, -1, str(path)) for path in files)
+        given = VideoList("videos", classes, {part: plain}) if files else None
+        data = stream_data(dataclasses.replace(recipe, **changes), given)
+        if not files:
+            data = dataclasses.replace(data, listed=_numbered(data.listed, classes, checkpoints[stream]))
         if listed is not None and data.listed.classes != listed.classes:
             raise WeightsError("the two streams know other classes", got=f"{len(classes)} of {stream}")
         if listed is not None and data.listed[part] != listed[part]:

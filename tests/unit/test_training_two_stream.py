@@ -99,6 +99,18 @@ def test_scores_and_the_command(cached: Path, capsys: pytest.CaptureFixture[str]
     assert all(0.5 < float(row["average_score"]) <= 1 for row in rows)
 
 
+def test_plain_videos_are_named(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"--temporal={cached / 'temporal/last.ckpt'}", f"--csv={cached / 'plain.csv'}"]
+    files = [str(cached / f"{way}_test1.mp4") for way in ("right", "left")]
+    assert main(["eval", "two-stream", *words, *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["right_test1.mp4", "right"], ["left_test1.mp4", "left"]]
+    with (cached / "plain.csv").open(newline="") as file:
+        assert [(row["label"], row["temporal"]) for row in csv.DictReader(file)] == [("", "right"), ("", "left")]
+    assert main(["eval", "two-stream", *words, str(cached / "gone.mp4")]) == 3
+    assert "1 videos are missing" in capsys.readouterr().err
+
+
 def test_scoring_mistakes_are_told(cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(WeightsError, match="is of another stream; got spatial"):
         score_streams({"temporal": cached / "spatial/last.ckpt"})
