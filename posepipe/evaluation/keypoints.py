@@ -9,6 +9,7 @@ import contextlib
 import copy
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from posepipe.errors import InputError, MissingExtraError
 from posepipe.skeleton import COCO17, Skeleton
 
-__all__ = ["AREA_SHARE", "oks_ap", "paired_oks", "pck", "person_score"]
+__all__ = ["AREA_SHARE", "Calibration", "calibration", "joint_oks", "oks_ap", "paired_oks", "pck", "person_score"]
 
 Float = NDArray[np.floating]
 
@@ -52,13 +53,57 @@ def paired_oks(
     ValueError
         The shapes do not fit together.
     """
+    mask = np.asarray(labelled) > 0
+    joints = joint_oks(truth, labelled, area, guess, skeleton)
+    return np.asarray((joints * mask).sum(-1) / np.maximum(mask.sum(-1), 1))
+
+
+def joint_oks(
+    truth: Float, labelled: Float, area: Float, guess: Float, skeleton: Skeleton = COCO17
+) -> NDArray[np.float64]:
+    """What each joint adds to its person's OKS: (N,K) float64 in [0,1]; takes and raises what `paired_oks` does.
+
+    Joints that are not labelled have a number too, which means nothing.
+    """
     truth, guess, area = np.asarray(truth, np.float64), np.asarray(guess, np.float64), np.asarray(area, np.float64)
     mask = np.asarray(labelled) > 0
     if truth.shape != guess.shape or truth.shape != (*mask.shape, 2) or area.shape != mask.shape[:1]:
         raise ValueError(f"shapes do not fit: {truth.shape}, {mask.shape}, {area.shape}, {guess.shape}")
     variance = (2 * np.asarray(skeleton.sigmas)) ** 2
     exponent = ((truth - guess) ** 2).sum(-1) / variance / (area[:, None] + np.spacing(1)) / 2
-    return np.asarray((np.exp(-exponent) * mask).sum(-1) / np.maximum(mask.sum(-1), 1))
+    return np.asarray(np.exp(-exponent))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How far scores are what they claim to be: the mean of what they foretell.
+
+    Attributes
+    ----------
+    count
+        (B,) rows whose score lies in each of B even parts of [0,1].
+    score, value
+        (B,) their mean score and mean value; NaN in an empty part.
+    error
+        Mean distance of the two over the parts, weighted by count (expected calibration error, Guo et al. 2017).
+    """
+
+    count: NDArray[np.int64]
+    score: NDArray[np.float64]
+    value: NDArray[np.float64]
+    error: float
+
+
+def calibration(score: Float, value: Float, parts: int = 10) -> Calibration:
+    """Compare scores (N,) in [0,1] with what came true (N,) in [0,1]; raises `ValueError` where there is no row."""
+    score, value = np.asarray(score, np.float64), np.asarray(value, np.float64)
+    if score.shape != value.shape or score.ndim != 1 or not len(score):
+        raise ValueError(f"one value a score is needed, and at least one: {score.shape}, {value.shape}")
+    part = np.clip((score * parts).astype(np.int64), 0, parts - 1)
+    count = np.bincount(part, minlength=parts)
+    said, came = (np.bincount(part, values, parts) for values in (score, value))
+    with np.errstate(invalid="ignore"):
+        return Calibration(count, said / count, came / count, float(np.abs(said - came).sum() / len(score)))
 
 
 def pck(truth: Float, labelled: Float, guess: Float, reference: Float, threshold: float = 0.2) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posepipe.errors import InputError
-from posepipe.evaluation.keypoints import oks_ap, paired_oks, pck, person_score
+from posepipe.evaluation.keypoints import calibration, joint_oks, oks_ap, paired_oks, pck, person_score
 from posepipe.skeleton import COCO17
 
 
@@ -77,6 +77,33 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     truth, labelled, area, guess = people(5)
     with pytest.raises(ValueError, match="do not fit"):
         paired_oks(truth, labelled, area, guess[:4])
+
+
+def test_scores_that_say_what_comes_true_have_no_calibration_error() -> None:
+    result = calibration(np.array([0.05, 0.15, 0.95]), np.array([0.05, 0.15, 0.95]))
+    assert result.error == pytest.approx(0)
+    assert result.count.tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_calibration_by_hand() -> None:
+    """Two scores of .9 that came half true, and two of .1 of which nothing did: half of .4, half of .1."""
+    result = calibration(np.array([0.9, 0.9, 0.1, 0.1]), np.array([1.0, 0.0, 0.0, 0.0]), parts=2)
+    assert result.error == pytest.approx(0.25)
+    assert result.score.tolist() == pytest.approx([0.1, 0.9])
+    assert result.value.tolist() == pytest.approx([0.0, 0.5])
+    assert calibration(np.array([1.0]), np.array([1.0])).count[-1] == 1
+    with pytest.raises(ValueError, match="at least one"):
+        calibration(np.zeros(0), np.zeros(0))
+
+
+def test_a_persons_oks_is_the_mean_of_its_labelled_joints() -> None:
+    rng = np.random.default_rng(0)
+    truth, guess = rng.uniform(0, 200, (2, 5, 17, 2))
+    labelled, area = rng.integers(0, 2, (5, 17)), rng.uniform(1e3, 1e5, 5)
+    joints = joint_oks(truth, labelled, area, guess)
+    assert joints.shape == (5, 17)
+    wanted = [row[seen > 0].mean() for row, seen in zip(joints, labelled, strict=True)]
+    np.testing.assert_allclose(paired_oks(truth, labelled, area, guess), wanted)
 
 
 def test_pck_counts_labelled_joints_within_the_reach() -> None:
