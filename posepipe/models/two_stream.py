@@ -4,7 +4,8 @@ Simonyan and Zisserman 2014, "Two-stream convolutional networks for action recog
 
 Layers are torchvision's, under torchvision's names; only the first convolution takes another number of channels. Opened
 are checkpoints of this project, of torchvision, and of jeffreyyihuang/two-stream-action-recognition, which calls the
-first convolution ``conv1_custom`` and the classifier ``fc_custom``.
+first convolution ``conv1_custom`` and the classifier ``fc_custom``. That source lays the first field of a stack behind the
+others; its kernels are turned so that they fit stacks in order of time.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def load_two_stream(path: str | Path) -> tuple[StreamResNet, dict[str, Any]]:
     """
     path = Path(path)
     tensors, card = read_tensors(path)
-    tensors = {_renamed(name): value for name, value in tensors.items()}
+    tensors = {_renamed(name): _in_order(name, value) for name, value in tensors.items()}
     centred = dict(card.get("settings", {})).get("centred", False)
     network = StreamResNet(*_form(tensors, path), centred=bool(centred))
     fill(network, tensors, path)
@@ -138,6 +139,12 @@ def load_two_stream(path: str | Path) -> tuple[StreamResNet, dict[str, Any]]:
 def _renamed(name: str) -> str:
     name = re.sub(r"^(module|network)\.", "", name)
     return re.sub(r"^(conv1|fc)_custom\.", r"\1.", name)
+
+
+def _in_order(name: str, value: Tensor) -> Tensor:
+    """The source's first convolution of flow with its input in order of time; every other tensor as it is."""
+    turned = name.endswith("conv1_custom.weight") and value.ndim == 4 and value.shape[1] != _RGB
+    return value.roll(2, 1) if turned else value
 
 
 def _form(tensors: Mapping[str, Tensor], path: Path) -> tuple[int, int, int]:
