@@ -4,8 +4,8 @@ Simonyan and Zisserman 2014, "Two-stream convolutional networks for action recog
 
 Layers are torchvision's, under torchvision's names; only the first convolution takes another number of channels. Opened
 are checkpoints of this project, of torchvision, and of jeffreyyihuang/two-stream-action-recognition, which calls the
-first convolution ``conv1_custom`` and the classifier ``fc_custom``. That source lays the first field of a stack behind the
-others; its kernels are turned so that they fit stacks in order of time.
+first convolution ``conv1_custom`` and the classifier ``fc_custom``. That source lays the first field of a stack behind
+the others; its kernels are turned so that they fit stacks in order of time.
 """
 
 from __future__ import annotations
