@@ -115,7 +115,7 @@ class Tsm(nn.Module):
     Raises
     ------
     UsageError
-        A name is unknown.
+        A name is unknown, or a number is not a whole one from 1 on.
     MissingExtraError
         timm is not installed.
     """
@@ -135,6 +135,8 @@ class Tsm(nn.Module):
             raise UsageError(f"unknown backbone {backbone!r}", expected=" or ".join(TSM_BACKBONES))
         if pooling not in POOLINGS:
             raise UsageError(f"unknown pooling {pooling!r}", expected=" or ".join(POOLINGS))
+        if not all(type(number) is int and number >= 1 for number in (outputs, segments, fold_div)):
+            raise UsageError("outputs, segments and fold_div count from 1", got=(outputs, segments, fold_div))
         try:
             import timm
         except ImportError as error:
@@ -251,7 +253,7 @@ def load_tsm(path: str | Path) -> tuple[Tsm, dict[str, Any]]:
         )
     try:
         network = Tsm(**form)
-    except (TypeError, UsageError) as error:
+    except (TypeError, ValueError, UsageError) as error:
         raise WeightsError(f"the card of {path} describes no known network: {error}") from error
     fill(network, {n.removeprefix("network."): v for n, v in tensors.items()}, path)
     return network.eval(), card

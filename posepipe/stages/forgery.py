@@ -83,10 +83,12 @@ class ForgeryRecogniser:
         self._network.to(self._device)
         try:
             self.labels = tuple(str(name) for name in card["labels"])
-            self._span = float(card["span"])
-            self.faces = FaceStore(int(card["side"]), cache, every=int(card["face_every"]))
+            self._span, side, every = float(card["span"]), int(card["side"]), int(card["face_every"])
+            if not (0 < self._span < np.inf and 32 <= side <= 1024 and every >= 1):
+                raise ValueError(f"span {self._span}, side {side}, face_every {every}")
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"the card of {checkpoint} does not say what its clips are: {error!r}") from error
+        self.faces = FaceStore(side, cache, every=every)
         self._clips, self._threads = clips, threads
 
     def score(self, video: Path) -> ClipScores:

@@ -172,6 +172,9 @@ def test_a_trained_checkpoint_opens_by_its_card(tmp_path: Path):
         ({"kind": "pose"}, "got kind 'pose'"),
         ({**card, "network": {"backbone": "resnet"}}, "describes no known network"),
         ({**card, "network": {"colour": 1}}, "describes no known network"),
+        ({**card, "network": {**network.form, "segments": 0}}, "describes no known network"),
+        ({**card, "network": {**network.form, "fold_div": "4"}}, "describes no known network"),
+        ({**card, "network": {**network.form, "dropout": 7.0}}, "describes no known network"),
     ):
         torch.save({"state_dict": state, "posepipe": json.dumps(wrong) if wrong else ""}, tmp_path / "wrong.ckpt")
         with pytest.raises(WeightsError, match=message):

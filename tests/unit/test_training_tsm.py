@@ -223,6 +223,17 @@ def test_eval_forgery_refuses(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wrong", [{"span": 0}, {"side": -4}, {"side": "x"}, {"face_every": 0}, {"labels": None}])
+def test_a_checkpoint_whose_card_is_wrong_is_refused(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict
+) -> None:
+    content = torch.load(trained[1], weights_only=True)
+    card = {**json.loads(content["posepipe"]), **wrong}
+    torch.save({"state_dict": content["state_dict"], "posepipe": json.dumps(card)}, tmp_path / "wrong.ckpt")
+    assert main(["eval", "forgery", str(tmp_path / "wrong.ckpt"), "video.mp4"]) == 5
+    assert "does not say what its clips are" in capsys.readouterr().err
+
+
 def test_eval_forgery_on_a_part_of_the_benchmark(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
