@@ -267,6 +267,8 @@ def test_cosine_ends_at_its_last_share() -> None:
     assert by_epochs(0) == pytest.approx(0.1 + 0.9 / 20)
     assert by_epochs(19) == by_epochs(20) == 1.0
     assert by_epochs(100) == pytest.approx(1e-4)
+    stopped = schedule.rate_share(EngineRecipe(warmup_steps=0, cosine_epochs=20, final_share=0.0), 100, 10)
+    assert stopped(100) == pytest.approx(0.5)
     constant = schedule.rate_share(EngineRecipe(schedule="constant", warmup_steps=2), 100, 10)
     assert [constant(0), constant(1), constant(99)] == [0.5, 1.0, 1.0]
 
