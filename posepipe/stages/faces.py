@@ -16,6 +16,7 @@ from posepipe.datasets.jpeg_pile import write_pile
 from posepipe.datasets.video_frames import FrameStore
 from posepipe.io.reader import VideoReader
 from posepipe.io.video import open_video
+from posepipe.io.weights import list_weights
 from posepipe.stages import Detector, PoseEstimator
 from posepipe.stages.build import build_detector, build_pose
 
@@ -26,6 +27,7 @@ _VERSION = 1
 NO_FACE = "no face was found: the middle of the picture is taken"
 #: finer than for whole frames: what is looked for is small
 _QUALITY = 95
+_DIGITS = 12
 
 
 class FaceStore(FrameStore):
@@ -57,9 +59,14 @@ class FaceStore(FrameStore):
         detector = build_detector(self._config)
         return detector, build_pose(self._config, detector)
 
+    @cached_property
+    def _seen_by(self) -> str:
+        """The networks, with the checksums of those in the package: others see other faces."""
+        embedded = [entry.sha256[:_DIGITS] for entry in list_weights() if entry.kind in ("detector", "sppe")]
+        return " ".join([self._config.detector, self._config.pose, str(self._config.keypoint_score), *embedded])
+
     def _about(self) -> str:
-        networks = f"{self._config.detector} {self._config.pose} {self._config.keypoint_score}"
-        return f"faces {_VERSION} {self.side} {self.every} {networks}"
+        return f"faces {_VERSION} {self.side} {self.every} {self._seen_by}"
 
     def _write(self, video: Path, path: Path) -> None:
         squares = self._squares(video)
