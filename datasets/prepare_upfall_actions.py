@@ -14,7 +14,7 @@ from posepipe.datasets.actions_npz import write_action_npz
 from posepipe.datasets.actions_upfall import read_upfall
 from posepipe.datasets.frame_pack import write_frame_pack
 
-FRAMES, SIDE = 24, 240
+FRAMES, SIDE, QUALITY = 24, 192, 75
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         write_action_npz(arguments.out / f"{protocol}.npz", clips)
         print(f"{clips.name}: {len(clips.of_part('train'))} clips to train on, {len(clips.of_part('test'))} to test on")
     videos = [sample.video for sample in clips.samples if sample.video is not None]
-    write_frame_pack(arguments.out / "frames.npz", videos, FRAMES, SIDE)
+    write_frame_pack(arguments.out / "frames.npz", videos, FRAMES, SIDE, quality=QUALITY)
 
 
 if __name__ == "__main__":

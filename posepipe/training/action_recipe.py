@@ -111,5 +111,5 @@ class ActionRecipe:
                 "a network of both streams takes four maps a picture",
                 got=f"{self.frames} maps, {self.rgb_frames} pictures",
             )
-        if "rgb" in self.form and (self.size % 8 or self.limbs):
-            raise ConfigError("a network with pictures takes sizes that are multiples of 8, and no limbs")
+        if "rgb" in self.form and self.limbs:
+            raise ConfigError("a network with pictures takes no maps of limbs", got=f"form {self.form!r}")
