@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 def add_recogniser(parser: argparse.ArgumentParser, default: str | None) -> None:
     """The flags that say which network names actions and what it runs on."""
-    what = "small (built in) or an ONNX file of an action network"
+    what = "small or tad (built in), or an ONNX file of an action network"
     told = f"(default {default})" if default else "(default: as the records say)"
     parser.add_argument("--actions", default=default, metavar="MODEL", help=f"{what} {told}")
     parser.add_argument("--device", default="auto", metavar="TEXT", help="auto, cpu or cuda (default auto)")

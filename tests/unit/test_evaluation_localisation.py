@@ -17,9 +17,7 @@ from posepipe.evaluation.localisation_files import read_predictions, read_truth,
 from posepipe.evaluation.localisation_thumos import (
     greedy_nms,
     matlab_number,
-    scnn_detections,
     thumos_score,
-    window_scores,
 )
 
 DATA = data_root() / "tad"
@@ -33,22 +31,18 @@ SCNN_RECALL = {0.1: 0.78351, 0.2: 0.76794, 0.3: 0.75128, 0.4: 0.69658, 0.5: 0.64
 
 @pytest.fixture(scope="module")
 def windows() -> Labelled:
-    mat = pytest.importorskip("scipy.io").loadmat
-    rows = mat(SCNN / "network_localization/result/res_seg_swin.mat")["seg_swin"]
-    rows = rows[rows[:, 10] != 0]
-    weight = mat(SCNN / "window_weight/weight.mat")["weight"]
-    label = rows[:, 10].astype(np.int64) - 1
-    listed = (SCNN / "annotation/annotation_test/detclasslist.txt").read_text().split()
-    names = np.array(listed[1::2])
-    video = np.array([f"video_test_{int(number):07d}" for number in rows[:, 0]])
-    return Labelled(video, names[label], rows[:, 4:6], window_scores(rows[:, 8], rows[:, 1], label, weight))
+    pytest.importorskip("scipy")
+    from thumos_scnn import scored_windows
+
+    return scored_windows(SCNN)
 
 
 @needs_data
 @pytest.mark.parametrize("threshold", SCNN_MAP)
 def test_the_challenges_rules_give_the_published_figures(windows: Labelled, threshold: float):
-    truth = read_truth(SCNN / "annotation/annotation_test", "test")
-    score = thumos_score(truth, scnn_detections(windows, threshold), [threshold])
+    from thumos_scnn import score_at
+
+    score = score_at(SCNN, windows, threshold)
     assert score.mean[0] == pytest.approx(SCNN_MAP[threshold], abs=5.1e-6)
     assert score.mean_recall[0] == pytest.approx(SCNN_RECALL[threshold], abs=5.1e-6)
     stored = pytest.importorskip("scipy.io").loadmat(SCNN / "eval/res_scnn_thumos14.mat")["AP_all"]
