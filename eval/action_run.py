@@ -4,7 +4,8 @@
 
 The clips of one UP-Fall trial go through the whole job, the videos of the data's folder `video` too (into RUNS; what is
 there is kept). A clip is called `fall` or `pick up` where somebody does that at any time, else what is done longest;
-`unknown` counts as nothing. The second person of camera 2, who sits at the edge of every clip, is not asked.
+`unknown` counts as nothing. The second person of camera 2, who sits at the edge of every clip, is not asked, nor are
+passers-by: people less than half as tall as the tallest one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = chosen.runs or Path(name)
         known(run_all(upfall(chosen.trial), runs), network)
         others(run_all(sorted((data_root() / "video").iterdir()), runs), network)
-        cost(runs, network)
+        cost(Path(name), network)
 
 
 def upfall(trial: str) -> list[Path]:
@@ -108,16 +109,16 @@ def known(clips: Iterable[Records], network: WindowRecogniser) -> None:
 
 
 def seconds_of(records: Records, spans: Iterable[Action], camera: str) -> dict[str, float]:
-    """Seconds of each label over everybody but the second person of camera 2."""
-    seated = set()
-    if camera == "2":
-        for stream in pose_streams(records, records.skeleton):
-            across = np.median(stream.boxes[:, [0, 2]].mean(1))
-            if SECOND_PERSON[0] < across < SECOND_PERSON[1]:
-                seated.add(stream.track_id)
+    """Seconds of each label over everybody who is asked."""
+    tall = {}
+    for stream in pose_streams(records, records.skeleton):
+        across = np.median(stream.boxes[:, [0, 2]].mean(1))
+        if camera != "2" or not SECOND_PERSON[0] < across < SECOND_PERSON[1]:
+            tall[stream.track_id] = float(np.median(stream.boxes[:, 3] - stream.boxes[:, 1]))
+    asked = {track_id for track_id, height in tall.items() if height >= max(tall.values()) / 2}
     seconds: dict[str, float] = defaultdict(float)
     for span in spans:
-        if span.track_id not in seated:
+        if span.track_id in asked:
             seconds[span.label] += span.end_s - span.start_s
     return dict(seconds)
 
@@ -140,22 +141,22 @@ def others(clips: Iterable[Records], network: WindowRecogniser) -> None:
     print(table(("video", "windows", "unknown", "the others"), rows), "\n")
 
 
-def cost(runs: Path, network: WindowRecogniser) -> None:
-    """Print what actions cost beside poses: one clip through the whole job, the network alone."""
+def cost(folder: Path, network: WindowRecogniser) -> None:
+    """Print what actions cost beside poses: one clip through the whole job, and the recogniser alone."""
     (job,) = plan([str(upfall("3")[-1])])
     job = replace(job, name="speed")
     pipeline = Pipeline(config=Config(), actions=network)
-    options = Options(runs, video=False, overwrite=True, quiet=True, limit_frames=200)
+    options = Options(folder, video=False, overwrite=True, quiet=True, limit_frames=200)
     run_batch([job], pipeline, options)
     frames, windows = pipeline.timings["pose"].frames, 0
-    for result in read_records(runs / "speed/records.jsonl"):
+    for result in read_records(folder / "speed/records.jsonl"):
         windows += len(result.actions)
     each = {name: 1000 * timing.seconds / frames for name, timing in pipeline.timings.items() if name != "read"}
     print(f"ms a frame over {frames} frames: " + ", ".join(f"{name} {ms:.1f}" for name, ms in each.items()))
     print(
         f"{windows} windows, {1000 * pipeline.timings['actions'].seconds / max(windows, 1):.1f} ms each, all included"
     )
-    stream = max(pose_streams(read_records(runs / "speed/records.jsonl"), COCO17), key=len)
+    stream = max(pose_streams(read_records(folder / "speed/records.jsonl"), COCO17), key=len)
     before = perf_counter()
     network.recognise(stream)
     seconds = stream.pts[-1] - stream.pts[0]

@@ -46,7 +46,7 @@ class Config:
     flip_test: bool = _setting(False, "look at every person mirrored too and average: twice the pose network's time")
     tracker: str = _setting("posesort", "posesort, sort, bytetrack, ocsort, or none (new ids in every frame)")
     actions: str = _setting(
-        "none",
+        "auto",
         "small or tad (built in), none, or an ONNX file of an action network; auto: small where the keypoints fit",
     )
     device: str = _setting("auto", "auto, cpu or cuda")

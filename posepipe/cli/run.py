@@ -76,6 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
     tell = say(arguments.quiet)
     for stage, engine in engines(stages).items():
         tell(f"{stage}: {engine}")
+    if pipeline.actions is None and pipeline.config.actions == "auto":
+        tell("actions: none, the pose network gives other keypoints")
     for stage, terms in weights_terms(stages).items():
         if terms.licence is not None:
             tell(f"{stage}: weights under {terms.licence}; trained on {terms.trained_on or 'what is not said'}")

@@ -224,7 +224,7 @@ def build_actions(config: Config, skeleton: Skeleton) -> ActionRecogniser | None
         The weights cannot be used.
     """
     name = config.actions
-    if name == "none" or (name == "auto" and not set(COCO17.keypoints) <= set(skeleton.keypoints)):
+    if name == "none":
         return None
     from posepipe.io.weights import read_card, weights_path
     from posepipe.stages.action import OnnxActions
@@ -236,7 +236,10 @@ def build_actions(config: Config, skeleton: Skeleton) -> ActionRecogniser | None
         path = Path(name)
     else:
         raise _unknown("action network", name, ["auto", "small", "tad", "none", "FILE.onnx"], "actions")
-    kind = OnnxSpans if read_card(path).kind == "tad" else OnnxActions
+    card = read_card(path)
+    if name == "auto" and not set(card.values.get("keypoints", ())) <= set(skeleton.keypoints):
+        return None
+    kind = OnnxSpans if card.kind == "tad" else OnnxActions
     return kind(path, skeleton, device=config.device, threads=config.threads)
 
 

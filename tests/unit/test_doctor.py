@@ -62,7 +62,7 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
     rows = [row.split() for row in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["name", "kind", "version", "size", "licence", "state"]
-    assert {row[0] for row in rows[1:]} == {"detector_small", "sppe_small"}
+    assert {row[0] for row in rows[1:]} == {"detector_small", "sppe_small", "action_small"}
     assert all(row[-1] == "verified" for row in rows[1:])
     assert main(["models", "list"]) == 0
     rows = [row.split() for row in capsys.readouterr().out.splitlines()]

@@ -362,5 +362,5 @@ def test_timings_count_every_stage() -> None:
     pipeline = fake_pipeline(stride=2)
     list(pipeline.process(pictures(10)))
     frames = {name: timing.frames for name, timing in pipeline.timings.items()}
-    assert frames == {"read": 10, "detector": 5, "pose": 5, "tracker": 5}
+    assert frames == {"read": 10, "detector": 5, "pose": 5, "tracker": 5, "actions": 10}
     assert all(timing.seconds > 0 for timing in pipeline.timings.values())

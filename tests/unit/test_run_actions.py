@@ -206,7 +206,7 @@ def test_finished_records_can_be_told_of_later(shots: Path, weights: Path) -> No
         (["-o", "{out}.txt"], 2, "OUT.csv or OUT.jsonl"),
         (["-o", "{records}", "--overwrite"], 6, "already exists"),
         (["-o", "{out}.csv", "--actions", "none"], 2, "nobody who could say"),
-        (["-o", "{out}.csv", "--actions", "missing.onnx"], 5, "no weights file missing.onnx"),
+        (["-o", "{out}.csv", "--actions", "missing.onnx"], 5, "cannot read missing.onnx"),
     ],
 )
 def test_mistakes_of_the_command(shots: Path, weights: Path, capsys, flags, code, told) -> None:

@@ -74,7 +74,7 @@ def test_the_command_refines_a_finished_run_and_its_own_output(
     assert cli.main(["refine", str(records), "-o", str(out)]) == 0
     assert "2 tracks -> 1" in capsys.readouterr().out
     made = {path.name for path in out.iterdir()}
-    assert made == {"refined.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json"}
+    assert made == {"actions.csv", "refined.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json"}
     again = tmp_path / "third"
     assert cli.main(["refine", str(out / "refined.jsonl"), "-o", str(again), "--quiet"]) == 0
     assert (again / "refined.jsonl").read_bytes() == (out / "refined.jsonl").read_bytes()

