@@ -29,12 +29,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from posepipe.config import data_root
 from posepipe.datasets.actions import ActionClasses, ActionSample, ActionSet
 from posepipe.datasets.actions_jhmdb import read_jhmdb14
 from posepipe.datasets.actions_npz import write_action_npz
 from posepipe.datasets.actions_utkinect import read_utkinect
-
-from posepipe.config import data_root
 from posepipe.io.streams import read_streams
 from posepipe.skeleton import COCO17, Skeleton, named_skeleton
 from posepipe.streams.windows import TimeWindow, windows_of

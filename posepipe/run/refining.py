@@ -47,7 +47,7 @@ def write_refined(
     OutputError
         ``out`` cannot be written.
     """
-    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions")}
+    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions", "refined")}
     if recogniser is not None:
         header["actions"] = list(recogniser.labels)
     closing = records.summary or {}
