@@ -118,7 +118,7 @@ class SlimModule(DetectorModule):
         validation: Sequence[BoxedImage],
     ) -> None:
         super().__init__(network, recipe, validation)
-        self.whole = recipe.whole
+        self.whole, self.rest_rate = recipe.whole, recipe.rest_rate
         network.requires_grad_(recipe.whole)
         if not recipe.whole:
             for part in changed_layers(network):
@@ -136,6 +136,17 @@ class SlimModule(DetectorModule):
             self._session = taps_session(self._teacher[0], self.size, max(1, self.recipe.threads))
         values = self._session.run(None, {"image": image.contiguous().numpy()})
         return [torch.from_numpy(value) for value in values]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The changed layers, and the others at a lower rate: trained at the same one they forget what they know."""
+        changed = {id(p) for layer in changed_layers(self.network) for p in layer.parameters()}
+        groups = []
+        for group in super().parameter_groups():
+            for rate, inside in ((1.0, True), (self.rest_rate, False)):
+                params = [p for p in group["params"] if (id(p) in changed) == inside]
+                if params:
+                    groups.append(group | {"params": params, "lr": self.recipe.learning_rate * rate})
+        return groups
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
         """Loss of a batch of views."""

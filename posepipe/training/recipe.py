@@ -182,3 +182,6 @@ class SlimDetectorRecipe(DetectorRecipe):
     start: str = setting("", "weights to go on from (.safetensors); empty: fitted to the teacher")
     teacher: str = setting("", "the network to imitate: a .safetensors file of the published architecture")
     whole: bool = setting(False, "train every layer on the answers, not only the changed ones each for itself")
+    rest_rate: float = setting(
+        0.05, "whole: learning rate of the unchanged layers relative to the changed ones", low=0.0
+    )

@@ -14,7 +14,7 @@ from posepipe.models.detector import BINS, PersonDetector, anchor_points
 from posepipe.training.detector_data import training_pictures
 from posepipe.training.detector_narrow import kept_channels, refit, slimmed
 from posepipe.training.detector_slim import SlimModule, Taps, imitation_loss, relative_error, taps_session
-from posepipe.training.recipe import SlimDetectorRecipe
+from posepipe.training.recipe import EngineRecipe, SlimDetectorRecipe
 
 SIZE = 64
 POINTS, STRIDES = anchor_points(SIZE, SIZE)
@@ -111,6 +111,16 @@ def test_which_layers_learn(whole, published, views, monkeypatch):
     assert own <= moved if whole else own == moved
     assert not any(name.startswith("_teacher") for name in module.state_dict())
     assert all(value.grad is None for value in published.parameters())
+
+
+def test_unchanged_layers_learn_at_a_lower_rate(published):
+    network = PersonDetector(slim=True)
+    engine = EngineRecipe(learning_rate=1e-3)
+    module = SlimModule(network, published, SlimDetectorRecipe(whole=True, rest_rate=0.1, engine=engine), [])
+    rates = {id(p): group["lr"] for group in module.parameter_groups() for p in group["params"]}
+    assert set(rates) == {id(p) for p in network.parameters()}
+    assert rates[id(network.neck.narrow.weight)] == rates[id(network.backbone.stem.conv.bias)] == pytest.approx(1e-3)
+    assert rates[id(network.neck.top_in[0].conv.weight)] == pytest.approx(1e-4)
 
 
 def test_the_teacher_says_the_same_on_onnx_runtime(published, views):
