@@ -58,6 +58,7 @@ $(ACTION)/upfall/trial.npz: $(FULL)/.ready
 action: $(ACTION)/upfall/trial.npz  ## action networks on JHMDB, UTKinect and UP-Fall, each part off in turn (wants a GPU)
 	$(FULL)/bin/python eval/action.py train --out $(ACTION) --upfall $(ACTION)/upfall
 	$(FULL)/bin/python eval/action.py table --out $(ACTION)
+	$(FULL)/bin/python eval/action_run.py --runs $(ACTION)/upfall_runs
 
 speed: $(FULL)/.ready  ## milliseconds a frame, stage by stage
 	$(FULL)/bin/python eval/speed.py

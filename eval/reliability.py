@@ -29,7 +29,7 @@ from posepipe.report import versions
 
 #: The checkout's package, installed or not.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-SAME_FILES = ("records.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json")
+SAME_FILES = ("records.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json", "actions.csv")
 #: Pictures that an encoder holds back, and that a kill may take with it.
 FRAMES_IN_ENCODER = 12
 

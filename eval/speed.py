@@ -25,7 +25,7 @@ from posepipe.run.batch import run_batch
 from posepipe.run.inputs import plan
 from posepipe.run.video import Options
 
-STAGES = ("decode", "detector", "pose", "tracker", "records", "draw", "encode")
+STAGES = ("decode", "detector", "pose", "tracker", "actions", "records", "draw", "encode")
 
 
 def row(summary: dict[str, Any]) -> str:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pipeline = Pipeline(config=Config(device=chosen.device, detector_stride=chosen.detector_stride))
     list(pipeline.process([np.zeros((256, 256, 3), np.uint8)] * 3))
     print(f"{machine()}; {datetime.now(timezone.utc):%Y-%m-%d}; {', '.join(f'{k} {v}' for k, v in versions().items())}")
-    for stage, engine in engines({"detector": pipeline.detector, "pose": pipeline.pose}).items():
+    for stage, engine in engines(pipeline.networks).items():
         print(f"{stage}: {engine}")
     print("\nMilliseconds a frame:\n")
     print("| clip | size | frames | people a frame | " + " | ".join(STAGES) + " | whole job, fps |")

@@ -35,12 +35,12 @@ from posepipe.types import Detections, Frame, FrameResult, PoseStream
 
 SMOOTHERS: dict[str, Callable[[PoseStream], NDArray[np.float32]]] = {"one-euro": one_euro, "zero-phase": zero_phase}
 SETTINGS = {
-    "every frame": Config(threads=1),
-    "every 2nd": Config(threads=1, detector_stride=2),
-    "every 3rd": Config(threads=1, detector_stride=3),
-    "every 5th": Config(threads=1, detector_stride=5),
-    "every 10th": Config(threads=1, detector_stride=10),
-    "when needed (0)": Config(threads=1, detector_stride=0),
+    "every frame": Config(actions="none", threads=1),
+    "every 2nd": Config(actions="none", threads=1, detector_stride=2),
+    "every 3rd": Config(actions="none", threads=1, detector_stride=3),
+    "every 5th": Config(actions="none", threads=1, detector_stride=5),
+    "every 10th": Config(actions="none", threads=1, detector_stride=10),
+    "when needed (0)": Config(actions="none", threads=1, detector_stride=0),
 }
 #: Clips with one person, or one in front, for --single-person.
 SINGLE = ("ntu_", "pose2sim_single", "Activity")
@@ -153,7 +153,7 @@ def main_person(results: list[FrameResult]) -> int:
 
 def detector(limit: int) -> None:
     """Accuracy against speed: every clip with all settings in turn, against the run that detects on every frame."""
-    shared = Pipeline(config=Config(threads=1))
+    shared = Pipeline(config=Config(actions="none", threads=1))
     list(shared.process([np.zeros((256, 256, 3), np.uint8)] * 3))
     clips = [*sorted((data_root() / "video").iterdir()), *(data_root() / "upfall" / name for name in UPFALL)]
     gathered: dict[str, list[tuple[Agreement, float, float]]] = {name: [] for name in [*SETTINGS, "--single-person"]}
@@ -163,7 +163,7 @@ def detector(limit: int) -> None:
         reference: Ran | None = None
         settings = dict(SETTINGS)
         if clip.name.startswith(SINGLE):
-            settings["--single-person"] = Config(threads=1, single_person=True)
+            settings["--single-person"] = Config(actions="none", threads=1, single_person=True)
         for name, config in settings.items():
             ran = run(clip, shared, config, limit)
             reference = reference or ran
@@ -232,7 +232,7 @@ def smoothing(limit: int) -> None:
                 ratios = [np.sqrt(((o - t) ** 2).mean() / ((s.xy - t) ** 2).mean()) for s, o, t in outcomes]
                 cells += [f"{np.mean(ratios):.2f}", f"{np.mean([lag(*o) for o in outcomes]):.0f}" if hertz else ""]
             print(f"| {hertz} Hz, 0.3 sizes | {100 * noise:.1f} | " + " | ".join(cells) + " |")
-    pipeline = Pipeline(config=Config(threads=1))
+    pipeline = Pipeline(config=Config(actions="none", threads=1))
     print("\n| clip | raw | " + " | ".join(SMOOTHERS) + " |\n|---|---:|" + "---:|" * len(SMOOTHERS))
     for name in ("felixchenfy_exercise.avi", "pose2sim_single_cam01.mp4"):
         with open_video(data_root() / "video" / name) as reader:
@@ -244,7 +244,7 @@ def smoothing(limit: int) -> None:
 
 def states(limit: int) -> None:
     """The state that the main person of a clip has for longest, against what the clip is called."""
-    pipeline = Pipeline(config=Config(threads=1))
+    pipeline = Pipeline(config=Config(actions="none", threads=1))
     print("| clip | called | " + " | ".join(STATES) + " | right |\n|---|---|" + "---:|" * len(STATES) + "---|")
     right: Counter[str] = Counter()
     count: Counter[str] = Counter()
