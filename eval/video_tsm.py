@@ -35,9 +35,9 @@ _SAID = """The three training videos show two people, validation one, test one, 
 looks like. The table shows that the machinery learns (the training part) and that it is measured as it should be: the
 epoch was chosen by the clips of the part val, the thresholds too. A video AUC of one real and one manipulated video is
 0 or 1. No weights of ImageNet are at hand, so training begins at random weights. The linear model is a ridge regression
-on the same clips of faces (4 x 4 mean colours, detail in four octaves; mean and deviation over the frames). No choice was
-made by the test part; of so few people, figures about chance are what is to be expected there, and how far three seeds
-lie apart shows what one of them is worth."""
+on the same clips of faces (4 x 4 mean colours, detail in four octaves; mean and deviation over the frames). No choice
+was made by the test part; of so few people, figures about chance are what is to be expected there, and how far three
+seeds lie apart shows what one of them is worth."""
 
 
 def linear_model(listed: VideoList, store: FaceStore, recipe: TsmRecipe) -> Scorer:
