@@ -43,7 +43,7 @@ def zoo(tmp_path, monkeypatch):
 
 def test_embedded_weights_are_what_was_published():
     entries = list_weights()
-    assert {"detector_small", "sppe_small", "action_small"} <= {entry.name for entry in entries}
+    assert {"detector_small", "sppe_small", "action_small", "action_tad"} <= {entry.name for entry in entries}
     for entry in entries:
         assert verify_weights(entry) is None
         assert weights_path(entry.name) == entry.path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from posepipe.config import Config
+from posepipe.config import Config, data_root
+from posepipe.datasets.utkinect_recordings import UTKINECT_ACTS, read_utkinect_recordings
 from posepipe.errors import UsageError, WeightsError
+from posepipe.evaluation.localisation import Labelled, told_right
 from posepipe.skeleton import COCO17, named_skeleton
 from posepipe.stages import ActionRecogniser
 from posepipe.stages.action_spans import OnnxSpans
@@ -178,3 +181,28 @@ def test_files_that_are_something_else(tmp_path: Path, changes: dict[str, Any], 
         OnnxSpans(network(tmp_path / "toy.onnx", {**CARD, **changes}), COCO17)
     with pytest.raises(WeightsError, match="other features"):
         OnnxSpans(network(tmp_path / "wide.onnx", channels=63), COCO17)
+
+
+@pytest.mark.skipif(not (data_root() / "utkinect").is_dir(), reason="UTKinect is not there; set POSEPIPE_DATA")
+def test_the_embedded_detector_finds_most_acts_of_somebody_it_never_saw():
+    recordings, source = read_utkinect_recordings(data_root() / "utkinect", [8])
+    embedded = build_actions(Config(actions="tad"), COCO17)
+    assert isinstance(embedded, OnnxSpans)
+    truth, told = [], []
+    for recording, skeletons in zip(recordings, source._skeletons, strict=True):
+        acts = zip(recording.spans / recording.rate, recording.labels, strict=True)
+        truth += [(recording.name, UTKINECT_ACTS[label], *span, 1.0) for span, label in acts]
+        count = len(skeletons.place)
+        xy, score = np.zeros((count, 17, 2), np.float32), np.zeros((count, 17), np.float32)
+        rows = [COCO17.index(name) for name in MOTION_KEYPOINTS]
+        xy[:, rows] = 500 * skeletons.joints[..., :2] / skeletons.joints[..., 2:] + 320
+        score[:, rows] = 0.8
+        boxes = np.tile(np.array([0, 0, 640, 480], np.float32), (count, 1))
+        pts = skeletons.place / recording.rate
+        one = PoseStream(1, np.arange(count), pts, xy, score, boxes, np.ones(count, bool))
+        spans = embedded.recognise(one)
+        assert all(a.end_s <= b.start_s + 1e-6 for a, b in pairwise(spans))
+        told += [(recording.name, a.label, a.start_s, a.end_s, float(a.probs.max())) for a in spans]
+    right, found = told_right(Labelled.of(truth), Labelled.of(told), 0.5)
+    assert right > 0.6
+    assert found > 0.6
