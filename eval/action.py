@@ -21,7 +21,6 @@ from action_tables import write_tables
 #: what was tried on the cut-out clips; each differs from the recipe as it says
 PICKS: dict[str, dict[str, str]] = {
     "as the recipe": {},
-    "keypoints alone": {"limbs": "false"},
     "milder variation": {
         "variation.rotate": "5", "variation.shear": "0", "variation.shape": "0", "variation.jitter": "0",
         "variation.area": "0.7,1", "variation.time": "0.8", "mix.mixup": "0.2",
@@ -47,7 +46,6 @@ ABLATION: dict[str, dict[str, str]] = {
     "no rectification": {"parts.rectification": "false"},
     "no mixup": {"mix.mixup": "0"},
     "no label smoothing": {"loss.smoothing": "0"},
-    "no limbs": {"limbs": "false"},
 }
 SEEDS, SPLITS, FOLDS = (1, 2, 3), ("1", "2", "3"), (1, 2, 3)
 #: of all time: what picking may take, and what the splits of JHMDB take of the rest

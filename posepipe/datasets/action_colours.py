@@ -81,7 +81,7 @@ def shift_colours(pictures: NDArray[np.uint8], how: ColourRanges, rng: np.random
 
 
 def _bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)
 
 
 def _turn_hue(pictures: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
@@ -97,6 +97,6 @@ def _covered(pictures: NDArray[np.uint8], how: ActionVariation, rng: np.random.G
     surface, ratio = rng.uniform(*how.erase_area) * height * width, np.exp(rng.uniform(*np.log((0.3, 1 / 0.3))))
     h, w = (min(limit, max(1, round(np.sqrt(v)))) for limit, v in ((height, surface * ratio), (width, surface / ratio)))
     y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
-    result = pictures.copy()
+    result: NDArray[np.uint8] = pictures.copy()
     result[:, y : y + h, x : x + w] = rng.integers(0, 256, (h, w, 3), np.uint8)
     return result

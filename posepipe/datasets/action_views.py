@@ -241,7 +241,8 @@ def _window(
     box = compact_box(found, np.ones(len(found)))
     if box is None:
         half = max(float(np.ptp(found, axis=0).max()) * 1.25, _LEAST_SIDE) / 2
-        box = np.concatenate([found.min(0) + found.max(0) - 2 * half, found.min(0) + found.max(0) + 2 * half]) / 2
+        centre = (found.min(0) + found.max(0)) / 2
+        box = np.concatenate([centre - half, centre + half]).astype(np.float32)
     x1, y1, x2, y2 = (float(v) for v in box)
     return Window((x1, y1, x2, y2), (1, 1)), matrix
 

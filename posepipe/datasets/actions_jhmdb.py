@@ -112,7 +112,7 @@ def _positions(path: Path) -> NDArray[np.float32]:
         if not path.is_file():
             raise ValueError("there is no such file")
         stored: dict[str, Any] = loadmat(path, variable_names=["pos_img"])
-        return np.asarray(stored["pos_img"], np.float32).transpose(2, 1, 0) - 1
+        return np.asarray(np.asarray(stored["pos_img"], np.float32).transpose(2, 1, 0) - 1, np.float32)
 
 
 def _split(split: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def write_action_npz(path: Path, clips: ActionSet) -> None:
             frames=np.concatenate([np.zeros(0, np.int64), *(s.frames for s in clips.samples)]),
             label=clips.labels,
             size=np.array([s.size for s in clips.samples], np.int64).reshape(-1, 2),
-            **text,
+            **cast("dict[str, Any]", text),
         )
 
 

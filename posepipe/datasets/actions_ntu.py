@@ -105,7 +105,7 @@ def _sample(path: Path, part: str, videos: Path | None) -> ActionSample:
         people = sorted(bodies.values(), key=_motion, reverse=True)[:_PEOPLE]
     xy, score = np.zeros((len(people), length, 25, 2), np.float32), np.zeros((len(people), length, 25), np.float32)
     for person, (at, joints) in enumerate(people):
-        there = np.isfinite(joints[..., (_X, _Y)]).all(-1)
+        there: NDArray[np.bool_] = np.isfinite(joints[..., _X] + joints[..., _Y])
         xy[person, at] = np.where(there[..., None], joints[..., (_X, _Y)], 0)
         score[person, at] = np.where(there, _SEEN[joints[..., _STATE].astype(np.int64)], 0)
     return ActionSample(

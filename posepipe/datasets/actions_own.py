@@ -87,8 +87,9 @@ def read_own_actions(path: Path, runs: Path | None = None, videos: Path | None =
 
 def unseen(video: Path, skeleton: Skeleton) -> People:
     """All frames of a video with nobody in them. Raises `InputError` for one that cannot be read."""
-    frames = np.arange(clip_store().count(video))
-    return np.zeros((0, len(frames), len(skeleton), 2), np.float32), np.zeros((0, len(frames), len(skeleton))), frames
+    frames = np.arange(clip_store().count(video), dtype=np.int64)
+    xy = np.zeros((0, len(frames), len(skeleton), 2), np.float32)
+    return xy, xy[..., 0], frames
 
 
 def clip_store() -> FrameStore:
@@ -168,8 +169,8 @@ def _sample(name: str, row: dict[str, str], label: int, source: _Source) -> Acti
         raise ValueError("no frame with anybody lies between start and end")
     skeleton = streams[0].skeleton if streams else COCO17
     xy, score, frames = everybody(streams, frames, skeleton)
-    about = {"part": row.get("split", ""), "subject": row.get("subject", "")}
-    return ActionSample(name, label, xy, score, frames, source.video, **about)
+    part, subject = row.get("split", ""), row.get("subject", "")
+    return ActionSample(name, label, xy, score, frames, source.video, part=part, subject=subject)
 
 
 def _seconds(row: dict[str, str], column: str, absent: float) -> float:

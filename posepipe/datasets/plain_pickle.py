@@ -49,8 +49,8 @@ class _Array:
 def _shaped(data: bytes, kind: _Kind, shape: tuple[int, ...], order: str = "C") -> NDArray[Any]:
     if not isinstance(kind, _Kind) or order not in ("C", "F"):
         raise pickle.UnpicklingError("an array that is not of numbers or text")
-    values: NDArray[Any] = np.frombuffer(data, kind.dtype)
-    return np.array(values.reshape(shape, order="C" if order == "C" else "F"))
+    values: NDArray[Any] = np.frombuffer(data, kind.dtype).reshape(shape, order="C" if order == "C" else "F").copy()
+    return values
 
 
 def _begin(kind: object, shape: tuple[int, ...], _code: object) -> _Array:

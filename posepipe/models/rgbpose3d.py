@@ -21,6 +21,7 @@ from posepipe.models.pcan_gate import CrossAttentionGate
 __all__ = [
     "LIGHT_POSE_PATHWAY",
     "LIGHT_RGB_PATHWAY",
+    "POINTS_PATHWAY",
     "POSE_PATHWAY",
     "RGB_PATHWAY",
     "Laterals",
@@ -58,6 +59,8 @@ class PathwayForm:
         Of the stem's convolution, cells.
     pool_stride
         Of the max pooling after it; 0 for no pooling.
+    kernel
+        Of the blocks' convolution over cells.
     """
 
     base: int
@@ -68,6 +71,7 @@ class PathwayForm:
     stem_kernel: int = 7
     stem_stride: int = 1
     pool_stride: int = 1
+    kernel: int = 3
 
     def __post_init__(self) -> None:
         stages = len(self.blocks)
@@ -89,6 +93,10 @@ RGB_PATHWAY = PathwayForm(64, (3, 4, 6, 3), (False, False, True, True), (1, 2, 2
 POSE_PATHWAY = PathwayForm(32, (4, 6, 3), (False, True, True), (2, 2, 2), (1, 1, 1))
 #: pose alone, for two cores: smaller stem, fewer channels and blocks, frames halved twice
 LIGHT_POSE_PATHWAY = PathwayForm(24, (2, 4, 2), (False, True, True), (1, 2, 2), (1, 2, 2), 3, 2, 0)
+#: numbers of keypoints in place of maps, one cell in which they are channels: convolutions over time alone
+POINTS_PATHWAY = PathwayForm(
+    32, (1, 1, 1), (True, True, True), (1, 1, 1), (1, 2, 2), stem_kernel=1, pool_stride=0, kernel=1
+)
 #: RGB for two cores; its frames are halved where those of the light pose pathway are, so that the two can be connected
 LIGHT_RGB_PATHWAY = PathwayForm(24, (1, 2, 2, 1), (False, False, True, True), (1, 2, 2, 2), (1, 1, 2, 1), 7, 2, 2)
 
@@ -135,12 +143,14 @@ class _ConvNorm(nn.Module):
 class _Bottleneck(nn.Module):
     """1x1x1 (3x1x1 where inflated), 1x3x3 with the stride, 1x1x1 to four times the channels (He et al. 2016)."""
 
-    def __init__(self, inputs: int, planes: int, *, inflate: bool, stride: int, time_stride: int) -> None:
+    def __init__(
+        self, inputs: int, planes: int, *, inflate: bool, stride: int, time_stride: int, kernel: int = 3
+    ) -> None:
         super().__init__()
         outputs = planes * _EXPANSION
         step = (time_stride, stride, stride)
         self.conv1 = _ConvNorm(inputs, planes, (3 if inflate else 1, 1, 1))
-        self.conv2 = _ConvNorm(planes, planes, (1, 3, 3), step)
+        self.conv2 = _ConvNorm(planes, planes, (1, kernel, kernel), step)
         self.conv3 = _ConvNorm(planes, outputs, (1, 1, 1))
         plain = inputs == outputs and step == (1, 1, 1)
         self.downsample = None if plain else _ConvNorm(inputs, outputs, (1, 1, 1), step)
@@ -184,6 +194,7 @@ class Pathway(nn.Module):
                         inflate=form.inflate[stage],
                         stride=form.strides[stage] if first else 1,
                         time_stride=form.time_strides[stage] if first else 1,
+                        kernel=form.kernel,
                     )
                 )
                 width = form.channels(stage)

@@ -38,8 +38,9 @@ class ActionModule(EngineModule):
         super().__init__(network, recipe.engine)
         self.settings = recipe
         form = card_form(card)
-        self.size = form.size
-        self.maker = ClipMaker(card_skeleton(card), recipe.sigma, limbs=recipe.limbs, pose=form.pose, rgb=form.rgb)
+        self.size, self.classes = form.size, len(card["labels"])
+        points = recipe.network == "points"
+        self.maker = ClipMaker(card_skeleton(card), form, recipe.sigma, limbs=recipe.limbs, points=points)
         own = vars(recipe.loss)
         self.weights = LossWeights(**{name: value for name, value in own.items() if name != "smoothing"})
         self._said: list[tuple[Tensor, ...]] = []
@@ -47,19 +48,18 @@ class ActionModule(EngineModule):
     def on_fit_start(self) -> None:
         """Convolutions over three axes are several times as fast with the channels last."""
         if self.device.type == "cuda":
-            self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in its stubs
+            self.network.to(memory_format=torch.channels_last_3d)
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Loss of a batch of views."""
         clips = self.maker(batch, self.size)
-        classes = self.network.heads[next(iter(clips))].fine.out_features
         if self.device.type == "cuda":
             clips = {name: clip.contiguous(memory_format=torch.channels_last_3d) for name, clip in clips.items()}
-        clips, targets = mix(clips, batch["label"], int(classes), self.settings.mix)
+        clips, targets = mix(clips, batch["label"], self.classes, self.settings.mix)
         said = self.network(**clips)
         parts = self.network.losses(said, targets, self.weights, smoothing=self.settings.loss.smoothing)
         loss = torch.stack(list(parts.values())).sum()
-        about = {"on_step": False, "on_epoch": True, "batch_size": len(targets)}
+        about: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(targets)}
         self.log("train_loss", loss.detach(), **about)
         for name, value in parts.items():
             self.log(f"train_{name}", value.detach(), **about)

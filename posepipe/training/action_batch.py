@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posepipe.datasets.action_views import PX_PER_CELL, ActionView
+from posepipe.datasets.action_views import PX_PER_CELL, ActionView, ViewForm
 from posepipe.skeleton import Skeleton
 from posepipe.training.action_maps import keypoint_maps, limb_maps
+from posepipe.training.action_points import point_features
 from posepipe.training.action_recipe import MixRecipe
 
 __all__ = ["ClipMaker", "collate", "collate_tests", "mix"]
@@ -57,21 +58,26 @@ class ClipMaker(nn.Module):
     ----------
     skeleton
         Of the keypoints.
+    form
+        Which streams there are.
     sigma
         Standard deviation of the gaussians, cells.
     limbs
         Whether maps of limbs follow.
-    pose, rgb
-        Which streams there are.
+    points
+        Numbers of keypoints take the place of maps.
     """
 
     edges: Tensor
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, skeleton: Skeleton, sigma: float, *, limbs: bool, pose: bool, rgb: bool) -> None:
+    def __init__(
+        self, skeleton: Skeleton, form: ViewForm, sigma: float, *, limbs: bool = False, points: bool = False
+    ) -> None:
         super().__init__()
-        self.sigma, self.limbs, self.pose, self.rgb = sigma, limbs, pose, rgb
+        self.sigma, self.limbs, self.points = sigma, limbs, points
+        self.pose, self.rgb = form.pose, form.rgb
         self.register_buffer("edges", torch.from_numpy(skeleton.edge_index.copy()), persistent=False)
         for name, value in (("mean", _MEAN), ("deviation", _DEVIATION)):
             self.register_buffer(name, torch.tensor(value), persistent=False)
@@ -79,12 +85,13 @@ class ClipMaker(nn.Module):
     def forward(self, batch: Batch, size: int) -> Batch:
         """``pose`` (N,C,T,size,size) in [0,1] and ``rgb`` (N,3,T,S,S) normalised, of the streams that there are."""
         clips: Batch = {}
-        if self.pose:
-            given = batch["points"], batch["score"]
+        given = batch["points"], batch["score"]
+        if self.pose and self.points:
+            clips["pose"] = point_features(*given, self.edges, size)
+        elif self.pose:
             maps = keypoint_maps(*given, size, self.sigma)
-            clips["pose"] = (
-                torch.cat((maps, limb_maps(*given, self.edges, size, self.sigma)), 1) if self.limbs else maps
-            )
+            more = [limb_maps(*given, self.edges, size, self.sigma)] if self.limbs else []
+            clips["pose"] = torch.cat((maps, *more), 1)
         if self.rgb:
             clips["rgb"] = ((batch["rgb"] - self.mean) / self.deviation).permute(0, 4, 1, 2, 3)
         return clips

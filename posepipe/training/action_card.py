@@ -14,13 +14,24 @@ from posepipe.errors import WeightsError
 from posepipe.io.schema import skeleton_from_json, skeleton_to_json
 from posepipe.models.pcan import Pcan, PcanParts
 from posepipe.models.pose_files import read_tensors
-from posepipe.models.rgbpose3d import LIGHT_POSE_PATHWAY, LIGHT_RGB_PATHWAY, POSE_PATHWAY, RGB_PATHWAY
+from posepipe.models.rgbpose3d import (
+    LIGHT_POSE_PATHWAY,
+    LIGHT_RGB_PATHWAY,
+    POINTS_PATHWAY,
+    POSE_PATHWAY,
+    RGB_PATHWAY,
+)
 from posepipe.skeleton import Skeleton
+from posepipe.training.action_points import point_channels
 from posepipe.training.action_recipe import ActionRecipe
 
 __all__ = ["action_card", "build_action", "card_classes", "card_form", "card_skeleton", "load_action", "onnx_card"]
 
-_SIZES = {"light": (LIGHT_RGB_PATHWAY, LIGHT_POSE_PATHWAY), "full": (RGB_PATHWAY, POSE_PATHWAY)}
+_SIZES = {
+    "light": (LIGHT_RGB_PATHWAY, LIGHT_POSE_PATHWAY),
+    "full": (RGB_PATHWAY, POSE_PATHWAY),
+    "points": (None, POINTS_PATHWAY),
+}
 
 
 def action_card(recipe: ActionRecipe, clips: ActionSet) -> dict[str, Any]:
@@ -86,16 +97,23 @@ def card_form(card: Mapping[str, Any], scale: float = 1.0) -> ViewForm:
 def build_action(card: Mapping[str, Any], dropout: float = 0.5) -> Pcan:
     """The network of a card, with fresh weights."""
     rgb, pose = _SIZES[card["network"]]
-    channels = len(card["keypoints"]) + (len(card_skeleton(card).edges) if card["limbs"] else 0)
     return Pcan(
         len(card["labels"]),
-        channels,
+        card_channels(card),
         coarse_of=card["coarse_of"] or None,
         parts=PcanParts(**card["parts"]),
         rgb=rgb if "rgb" in card["form"] else None,
         pose=pose if "pose" in card["form"] else None,
         dropout=dropout,
     )
+
+
+def card_channels(card: Mapping[str, Any]) -> int:
+    """Channels of the pose stream: maps of keypoints and limbs, or what `action_points` makes of keypoints."""
+    skeleton = card_skeleton(card)
+    if card["network"] == "points":
+        return point_channels(len(skeleton), len(skeleton.edges))
+    return len(skeleton) + (len(skeleton.edges) if card["limbs"] else 0)
 
 
 def load_action(path: Path) -> tuple[Pcan, dict[str, Any]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from posepipe.models.pcan import Pcan, fuse
-from posepipe.training.action_card import card_skeleton, load_action
+from posepipe.training.action_card import card_channels, load_action
 from posepipe.training.export import onnx_bytes, write_onnx, write_safetensors
 from posepipe.training.recipe import ExportRecipe
 
@@ -46,15 +46,14 @@ def export_action(network: Pcan, card: Mapping[str, Any], path: Path) -> None:
     path
         The .onnx file; it appears whole or not at all.
     """
-    channels = len(card["keypoints"]) + (len(card_skeleton(card).edges) if card["limbs"] else 0)
-    maps = torch.zeros(2, channels, int(card["frames"]), int(card["size"]), int(card["size"]))
+    maps = torch.zeros(2, card_channels(card), int(card["frames"]), int(card["size"]), int(card["size"]))
     outputs = ["fine", "coarse"] if card["coarse_labels"] else ["fine"]
     module = _Probabilities(network).eval()
     write_onnx(path, onnx_bytes(module, maps, outputs, dict(card), input_name="pose"))
 
 
 def write_action(checkpoint: Path, stem: Path, about: ExportRecipe, **more: Any) -> None:
-    """Write ``STEM.safetensors`` of a checkpoint, and ``STEM.onnx`` where the network looks at poses alone.
+    """Write ``STEM.safetensors`` of a checkpoint, and ``STEM.onnx`` where the network looks at maps of poses alone.
 
     Parameters
     ----------
@@ -71,6 +70,6 @@ def write_action(checkpoint: Path, stem: Path, about: ExportRecipe, **more: Any)
     card |= {**dataclasses.asdict(about), **more}
     weights = stem.with_name(f"{stem.name}.safetensors")
     write_safetensors(checkpoint, weights, card)
-    if card["form"] == "pose":
+    if card["form"] == "pose" and card["network"] != "points":
         card["safetensors_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         export_action(network, card, stem.with_name(f"{stem.name}.onnx"))

@@ -11,6 +11,7 @@ from posepipe.training.table import setting, tables
 
 __all__ = ["ActionRecipe", "ActionSource", "LossRecipe", "MixRecipe", "PartsRecipe"]
 
+NETWORKS = ("light", "full", "points")
 FORMATS = ("csv", "jhmdb", "jhmdb14", "ma52", "ntu", "npz", "pickle", "upfall", "utkinect")
 
 
@@ -69,7 +70,9 @@ class ActionRecipe:
     """Training of an action network."""
 
     form: str = setting("pose", "streams that there are", choices=("pose", "rgb", "rgb+pose"))
-    network: str = setting("light", "size: light (two cores) or full (as published)", choices=("light", "full"))
+    network: str = setting(
+        "light", "light (for two cores), full (as published), or points (numbers in place of maps)", choices=NETWORKS
+    )
     start: str = setting("", "checkpoint of the same network to start from")
     start_rgb: str = setting("", "checkpoint of an rgb network that becomes the RGB stream")
     start_pose: str = setting("", "checkpoint of a pose network that becomes the pose stream")
@@ -111,5 +114,7 @@ class ActionRecipe:
                 "a network of both streams takes four maps a picture",
                 got=f"{self.frames} maps, {self.rgb_frames} pictures",
             )
+        if self.network == "points" and (self.form != "pose" or self.limbs):
+            raise ConfigError("a network of points takes poses alone, and no maps of limbs", got=f"form {self.form!r}")
         if "rgb" in self.form and self.limbs:
             raise ConfigError("a network with pictures takes no maps of limbs", got=f"form {self.form!r}")

@@ -20,7 +20,6 @@ from posepipe.models.pcan import Pcan
 from posepipe.skeleton import Skeleton
 from posepipe.training.action_batch import Batch, ClipMaker, collate_tests
 from posepipe.training.action_card import card_form, card_skeleton
-from posepipe.volumes.maps import channel_mirror
 
 if TYPE_CHECKING:
     from posepipe.datasets.frame_pack import FramePack
@@ -99,8 +98,8 @@ def predict(
         The clips have another skeleton.
     """
     skeleton = _fitting(card, clips)
-    form = card_form(card)
-    maker = ClipMaker(skeleton, card["sigma"], limbs=card["limbs"], pose=form.pose, rgb=form.rgb).to(device)
+    form, points = card_form(card), card["network"] == "points"
+    maker = ClipMaker(skeleton, form, card["sigma"], limbs=card["limbs"], points=points).to(device)
     network = network.to(device).eval()
 
     def say(given: Batch) -> dict[str, tuple[Tensor, Tensor | None]]:
@@ -108,11 +107,10 @@ def predict(
         return {n: (s.fine.softmax(1), None if s.coarse is None else s.coarse.softmax(1)) for n, s in said.items()}
 
     def speak(batch: Batch, size: int) -> dict[str, tuple[Tensor, Tensor | None]]:
-        given = maker({name: value.to(device) for name, value in batch.items()}, size)
-        views = [say(given)]
+        given = {name: value.to(device) for name, value in batch.items()}
+        views = [say(maker(given, size))]
         if plan.flip:
-            mirror = channel_mirror(skeleton, True, card["limbs"])
-            views.append(say(_mirrored(given, torch.from_numpy(mirror).to(device))))
+            views.append(say(maker(_mirrored(given, skeleton, size), size)))
         return {name: _mean([view[name] for view in views]) for name in views[0]}
 
     return _all_views(speak, card, clips, plan, store, workers)
@@ -128,7 +126,7 @@ def predict_onnx(path: Path, card: Mapping[str, Any], clips: ActionSet, plan: Te
     if plan.scales != (1.0,):
         raise UsageError("an exported network looks at one size", got=f"scales {plan.scales}")
     skeleton = _fitting(card, clips)
-    maker = ClipMaker(skeleton, card["sigma"], limbs=card.get("limbs", False), pose=True, rgb=False)
+    maker = ClipMaker(skeleton, card_form(card), card["sigma"], limbs=card["limbs"])
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
@@ -137,11 +135,9 @@ def predict_onnx(path: Path, card: Mapping[str, Any], clips: ActionSet, plan: Te
         return found["fine"], found.get("coarse")
 
     def speak(batch: Batch, size: int) -> dict[str, tuple[Tensor, Tensor | None]]:
-        given = maker(batch, size)
-        views = [say(given["pose"])]
+        views = [say(maker(batch, size)["pose"])]
         if plan.flip:
-            mirror = channel_mirror(skeleton, True, card.get("limbs", False))
-            views.append(say(_mirrored(given, torch.from_numpy(mirror))["pose"].contiguous()))
+            views.append(say(maker(_mirrored(batch, skeleton, size), size)["pose"]))
         return {"pose": _mean(views)}
 
     return _all_views(speak, card, clips, plan, None, 0)
@@ -180,11 +176,14 @@ def _fitting(card: Mapping[str, Any], clips: ActionSet) -> Skeleton:
     return skeleton
 
 
-def _mirrored(given: Batch, mirror: Tensor) -> Batch:
-    """Clips in the mirror: columns turned round, and channels of keypoints swapped."""
-    turned = {name: clip.flip(-1) for name, clip in given.items()}
-    if "pose" in turned:
-        turned["pose"] = turned["pose"][:, mirror]
+def _mirrored(batch: Batch, skeleton: Skeleton, size: int) -> Batch:
+    """Views in the mirror: columns of pictures turned round, keypoints too, left and right swapped."""
+    order = torch.from_numpy(skeleton.mirror.copy()).to(batch["score"].device)
+    points = batch["points"][..., order, :].clone()
+    points[..., 0] = size - 1 - points[..., 0]
+    turned = {**batch, "points": points, "score": batch["score"][..., order]}
+    if "rgb" in batch:
+        turned["rgb"] = batch["rgb"].flip(-2)
     return turned
 
 
