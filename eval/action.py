@@ -59,8 +59,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/action"), help="folder of the results")
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
     parser.add_argument("--seconds", type=float, default=0, help="time for everything; 0: as long as --clips takes")
-    parser.add_argument("--clips", type=int, default=40000, help="views that a training looks at, where time allows")
+    parser.add_argument("--clips", type=int, default=26000, help="views that a training looks at, where time allows")
     parser.add_argument("--upfall", type=Path, metavar="DIR", help="UP-Fall too: what prepare_upfall_actions.py made")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="trainings whose names begin so")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of every training")
     arguments = parser.parse_args()
     if arguments.what == "train":
@@ -74,8 +75,13 @@ def _train(arguments: argparse.Namespace) -> None:
     end = began + arguments.seconds if arguments.seconds else began + 1e9
     out, machine = arguments.out, dict(pair.split("=", 1) for pair in arguments.set)
     out.mkdir(parents=True, exist_ok=True)
-    few = max(1000, arguments.clips // 4)
-    run_jobs(_picks(few), out, arguments.processes, min(end, began + max(60, _PICKING * (end - began))), machine)
+    few = max(1000, arguments.clips // 2)
+
+    def wanted(jobs: list[Job]) -> list[Job]:
+        return [job for job in jobs if not arguments.only or job.name.startswith(tuple(arguments.only))]
+
+    picking = min(end, began + max(60, _PICKING * (end - began)))
+    run_jobs(wanted(_picks(few)), out, arguments.processes, picking, machine)
     chosen = _chosen(out)
     speed = _speed(out) * arguments.processes
     left = max(0.0, end - time.monotonic())
@@ -84,8 +90,10 @@ def _train(arguments: argparse.Namespace) -> None:
     print(f"picked {chosen!r}; {speed:.0f} clips/s in all, {clips} clips a training, {left:.0f} s left", flush=True)
     jobs = [*_jhmdb(chosen, clips), *_utkinect(clips // 2), *_more(chosen, clips)]
     jobs += _upfall(arguments.upfall, clips // 4) if arguments.upfall else []
-    jobs = [replace(job, seconds=arguments.processes * job.clips / speed) for job in [*jobs, *_ablation(chosen, clips)]]
-    run_jobs(jobs, out, arguments.processes, end, machine)
+    jobs += _ablation(chosen, clips)
+    if arguments.seconds:
+        jobs = [replace(job, seconds=arguments.processes * job.clips / speed) for job in jobs]
+    run_jobs(wanted(jobs), out, arguments.processes, end, machine)
 
 
 def _picks(clips: int) -> list[Job]:
@@ -141,7 +149,7 @@ def _upfall(folder: Path, clips: int) -> list[Job]:
     """Every form of the network; pictures of 112 px where there are any."""
     small = {"size": "28"}
     both = {"form": "rgb+pose", **small}
-    forms = {"pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
+    forms = {"points": {"network": "points"}, "pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
     forms["rgb+pose ungated"] = {**both, "parts.gates": "false"}
     return [
         Job(

@@ -135,7 +135,7 @@ def _seeds(runs: _Runs, prefix: str, name: str) -> _Table:
 def _upfall(runs: _Runs) -> _Table:
     rows = []
     for protocol in ("trial", "camera"):
-        for form in ("pose", "rgb", "rgb+pose", "rgb+pose ungated"):
+        for form in ("points", "pose", "rgb", "rgb+pose", "rgb+pose ungated"):
             names = runs.among(f"upfall-{form.replace(' ', '_')}-{protocol}-")
             if not names:
                 continue
