@@ -219,27 +219,44 @@ def search_starts(steps: int, length: int, overlap: float) -> list[int]:
     return starts
 
 
-def check_recordings(training: Sequence[Recording], tested: Sequence[Recording], classes: Sequence[str]) -> None:
+def check_recordings(
+    training: Sequence[Recording], tested: Sequence[Recording], classes: Sequence[str], *, allow_leaks: bool = False
+) -> tuple[str, ...]:
     """Refuse a set that cannot be learnt from.
+
+    Parameters
+    ----------
+    training, tested
+        The two parts.
+    classes
+        Names of the actions.
+    allow_leaks
+        Take it though recordings stand in both parts.
+
+    Returns
+    -------
+    Notes for the summary of the training: which recordings stand in both parts, where that is allowed.
 
     Raises
     ------
     InputError
-        A recording has no action, or one that ends before it starts or after the recording; a class stands in one part
-        only; a recording stands in both. All of them are named.
+        An action ends before it starts or after its recording, a class stands in the test part only, a recording in
+        both, or there is nothing to learn from. The first ten are named.
     """
     faults = [fault for part in (training, tested) for recording in part for fault in _faults(recording, classes)]
     learnt, asked = (
         {classes[label] for recording in part for label in recording.labels} for part in (training, tested)
     )
     faults += [f"class {name} occurs in the test part only" for name in sorted(asked - learnt)]
-    both = {recording.name for recording in training} & {recording.name for recording in tested}
-    faults += [f"{name} stands in training and test" for name in sorted(both)]
+    both = sorted({recording.name for recording in training} & {recording.name for recording in tested})
+    if not allow_leaks:
+        faults += [f"{name} stands in training and test" for name in both]
     if not training:
         faults.append("there is nothing to learn from")
     if faults:
         more = f" and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise InputError(f"the recordings have {len(faults)} faults", got="; ".join(faults[:10]) + more)
+    return (f"mAP is too good: {len(both)} recordings stand in training and test, such as {both[0]}",) if both else ()
 
 
 def _faults(recording: Recording, classes: Sequence[str]) -> list[str]:

@@ -49,9 +49,11 @@ class FeatureFiles:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"cannot read features {path}: {error}") from error
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path} holds no features", got="an archive", expected="one array of numbers (T,C)")
         if array.ndim != 2 or not len(array) or not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{path} holds no features", got=f"{array.dtype} {array.shape}", expected="numbers (T,C)")
-        return np.asarray(array) if not isinstance(array, np.ndarray) else array
+        return array
 
     def at(
         self, index: int, places: NDArray[np.float64], rng: np.random.Generator | None

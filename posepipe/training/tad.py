@@ -208,7 +208,7 @@ def train_tad(recipe: TadRecipe, folder: Path, *, resume: bool = True, allow_lea
         The data has faults, which are named before anything is trained.
     """
     torch.manual_seed(recipe.engine.seed)
-    found = read_set(recipe)
+    found = read_set(recipe, allow_leaks=allow_leaks)
     print(f"{len(found.training)} recordings to learn from, {len(found.tested)} to score on", flush=True)
     module = TadModule(build_network(recipe, len(found.classes), found.channels), recipe, found.classes, found.tested)
     rules = WindowRules(recipe.window, recipe.least_share, recipe.least_crop, recipe.stretch, recipe.shuffle)
@@ -229,8 +229,9 @@ def train_tad(recipe: TadRecipe, folder: Path, *, resume: bool = True, allow_lea
     return kept
 
 
-def _run(recipe: TadRecipe, folder: Path, resume: bool) -> Run:
-    notes = () if recipe.choose == "best" else ("The weights kept are those of the last epoch, not of the best one.",)
+def _run(recipe: TadRecipe, folder: Path, resume: bool, notes: tuple[str, ...]) -> Run:
+    if recipe.choose == "last":
+        notes = (*notes, "The weights kept are those of the last epoch, not of the best one.")
     return Run(folder, {"kind": "tad", **to_table(recipe)}, resume, notes)
 
 

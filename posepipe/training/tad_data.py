@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,10 @@ _VIDEOS = (".mp4", ".mkv", ".avi", ".webm", ".mov")
 
 @dataclass(frozen=True)
 class TadSet:
-    """Recordings to learn from and to score on, their data, and the names of the actions; ``channels`` of features."""
+    """Recordings to learn from and to score on, their data, and the names of the actions.
+
+    ``channels`` are those of features, 0 for frames; ``notes`` are for the summary of the training.
+    """
 
     classes: tuple[str, ...]
     training: Sequence[Recording]
@@ -46,10 +49,11 @@ class TadSet:
     tested: Sequence[Recording]
     test_source: WindowSource
     channels: int
+    notes: tuple[str, ...] = ()
 
 
-def read_set(recipe: TadRecipe) -> TadSet:
-    """Read and check the data of a recipe.
+def read_set(recipe: TadRecipe, *, allow_leaks: bool = False) -> TadSet:
+    """Read and check the data of a recipe; with `allow_leaks` recordings may stand in both parts.
 
     Raises
     ------
@@ -59,8 +63,8 @@ def read_set(recipe: TadRecipe) -> TadSet:
     """
     root = Path(recipe.data) if recipe.data else data_root()
     found = (_utkinect if recipe.source == "utkinect" else _annotated)(recipe, root)
-    check_recordings(found.training, found.tested, found.classes)
-    return found
+    notes = check_recordings(found.training, found.tested, found.classes, allow_leaks=allow_leaks)
+    return replace(found, notes=notes)
 
 
 def _utkinect(recipe: TadRecipe, root: Path) -> TadSet:

@@ -152,9 +152,22 @@ def test_both_forms_of_annotations(tmp_path: Path):
         assert (video.labels, video.spans.tolist(), video.duration) == (("x",), [[1, 2]], 10)
     with pytest.raises(InputError, match="no videos of the subset 'test'"):
         read_annotated(tmp_path / "1.json", "test")
-    (tmp_path / "bad.json").write_text('{"a": {"segments": [[1, "x"]], "labels": ["x"]}}')
-    with pytest.raises(InputError, match=r"bad\.json"):
-        read_annotated(tmp_path / "bad.json")
+    for text in (
+        "[1]",
+        "{",
+        '{"a": 3}',
+        '{"a": {}}',
+        '{"a": {"segments": 3, "labels": ["x"]}}',
+        '{"a": {"segments": [[1, "x"]], "labels": ["x"]}}',
+        '{"a": {"segments": [[1, 2]], "labels": []}}',
+        '{"a": {"segments": [[1, 2, 3]], "labels": ["x"]}}',
+        '{"a": {"annotations": [{"label": "x"}]}}',
+        '{"database": {"a": {"annotations": [[1, 2]]}}}',
+        '{"a": {"segments": [[1, 2]], "labels": ["x"], "duration": "long"}}',
+    ):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match=r"bad\.json"):
+            read_annotated(tmp_path / "bad.json")
 
 
 def test_seconds_become_steps_by_whole_frames(tmp_path: Path):
@@ -181,6 +194,8 @@ def test_faults_are_told_by_name():
     assert "late: y 9.0-13.0 s ends after the video (10.0 s)" in text
     assert "class y occurs in the test part only" in text
     assert "a stands in training and test" in text
+    (note,) = check_recordings(asked[1:], asked[1:], ["x", "y"], allow_leaks=True)
+    assert "1 recordings stand in training and test, such as a" in note
     with pytest.raises(InputError, match="nothing to learn from"):
         check_recordings([], [recording(100)], ["x"])
 
@@ -199,6 +214,12 @@ def test_stored_features(tmp_path: Path):
     data, real = files.at(0, np.array([0.0, 1.5, 4.0, 5.0]), None)
     assert data.tolist() == [[0, 3, 8, 8], [1, 4, 9, 9]]
     assert real.tolist() == [True, True, True, False]
+    np.savez(tmp_path / "z.npz", a=np.zeros((5, 2), np.float32))
+    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+    np.save(tmp_path / "y.npy", np.zeros((5, 2), np.int64))
+    for name in ("y", "z"):
+        with pytest.raises(InputError, match=f"{name}.npy holds no features"):
+            FeatureFiles([tmp_path / f"{name}.npy"])
     np.save(tmp_path / "b.npy", np.zeros((5, 3), np.float32))
     with pytest.raises(InputError, match="differ in their channels"):
         FeatureFiles([tmp_path / "a.npy", tmp_path / "b.npy"])
