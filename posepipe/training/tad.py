@@ -219,7 +219,7 @@ def train_tad(recipe: TadRecipe, folder: Path, *, resume: bool = True, allow_lea
         TrainingData(samples, order, collate),
         _searched(found, recipe),
         recipe.engine,
-        _run(recipe, folder, resume),
+        _run(recipe, folder, resume, found.notes),
     )
     kept = best if recipe.choose == "best" else folder / LAST
     if recipe.export.name:
