@@ -31,6 +31,10 @@ from scratch at 112 px (no ImageNet weights are at hand). No epoch was chosen: t
 of each clip. The linear models are ridge regressions on what the same 19 pictures show, pooled over 8 x 8 cells and
 over time (colours: mean and deviation; motion: mean and mean size of ten flow fields each); their penalty was chosen by
 training on one training trial and looking at the other.
+
+Training views of the frame's shape were taken because in the first epoch of trainings on one trial they did better on
+the other than square ones (spatial 13.6 against 9.1, temporal 31.8 against 27.3); a training with square views, whose
+test figures had been seen, was stopped for that.
 """
 
 
