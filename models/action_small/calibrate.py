@@ -1,7 +1,7 @@
 """Temperature, threshold and figures of an action network, on windows of prepare_action_small.py.
 
     python models/action_small/calibrate.py CHECKPOINT WINDOWS/train.npz val --fit
-    python models/action_small/calibrate.py CHECKPOINT WINDOWS/test.npz test never --temperature T --abstain A
+    python models/action_small/calibrate.py action_small.onnx WINDOWS/test.npz test never --temperature T --abstain A
 
 With --fit: the temperature is the one of the least negative log-likelihood, the threshold the least one at which nine
 in ten of the windows of which something is said are told right.
@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from posepipe.datasets.action_views import TestViews
 from posepipe.datasets.actions import ActionSet
 from posepipe.datasets.actions_npz import read_action_npz
+from posepipe.io.weights import read_card
 from posepipe.models.pcan import fuse
 from posepipe.report import table
 from posepipe.streams.spans import UNKNOWN
@@ -34,19 +36,20 @@ RIGHT = 0.9
 def main() -> int:
     """Print figures of every part; with --fit the constants for the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="of a training, or an ONNX file")
     parser.add_argument("windows", type=Path)
     parser.add_argument("parts", nargs="+")
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--abstain", type=float, default=0.5)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--most", type=int, help="at most so many windows of each label, spread evenly")
     parser.add_argument("--save", type=Path, help="also write probabilities and labels of every part (.npz)")
     arguments = parser.parse_args()
     clips = read_action_npz(arguments.windows)
     saved = {}
     for part in arguments.parts:
-        own = clips.of_part(part)
+        own = few_of_each(clips.of_part(part), arguments.most)
         probs, labels = probabilities(arguments.checkpoint, own, arguments.workers), own.labels
         saved[f"{part}_probs"], saved[f"{part}_labels"] = probs, labels
         temperature, abstain = arguments.temperature, arguments.abstain
@@ -60,8 +63,30 @@ def main() -> int:
     return 0
 
 
+def few_of_each(clips: ActionSet, most: int | None) -> ActionSet:
+    """At most so many windows of each label."""
+    keep = np.zeros(len(clips.labels), bool)
+    for label in np.unique(clips.labels):
+        own = np.flatnonzero(clips.labels == label)
+        keep[own[np.linspace(0, len(own) - 1, min(len(own), most or len(own))).round().astype(int)]] = True
+    return clips.select(keep)
+
+
+def by_onnx(path: Path, clips: ActionSet, workers: int) -> NDArray[np.float64]:
+    """As `probabilities`, of an ONNX file."""
+    card = read_card(path).values
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    maker = ClipMaker(card_skeleton(card), card["sigma"], limbs=False, pose=True, rgb=False)
+    views = TestViews(clips, card_form(card))
+    loader = DataLoader(views, batch_size=16, collate_fn=collate_tests, num_workers=workers)
+    said = [session.run(["fine"], {"pose": maker(batch, card["size"])["pose"].numpy()})[0] for batch in loader]
+    return np.concatenate(said).astype(np.float64)
+
+
 def probabilities(checkpoint: Path, clips: ActionSet, workers: int) -> NDArray[np.float64]:
     """(N,A) of all clips, one view of each."""
+    if checkpoint.suffix == ".onnx":
+        return by_onnx(checkpoint, clips, workers)
     network, card = load_action(checkpoint)
     form = card_form(card)
     device = "cuda" if torch.cuda.is_available() else "cpu"
