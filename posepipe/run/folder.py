@@ -88,6 +88,9 @@ def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], i
     path = folder / "records.jsonl"
     held = read_records(path).header
     differing = _differences(_identity(header), _identity(held))
+    if "actions" not in held.get("config", {}) and _finished(folder):
+        # Of a version that named no actions: it has all that was asked for then.
+        differing = [name for name in differing if name not in ("actions", "action weights")]
     if differing:
         raise OutputError(
             f"{path} cannot be continued: it was made with another {', another '.join(differing)}",
@@ -105,8 +108,9 @@ def _identity(header: dict[str, Any]) -> dict[str, Any]:
     """What of a header decides the results: not the version, nor what the networks run on."""
     config = {k: v for k, v in header.get("config", {}).items() if k not in ("device", "threads", "batch")}
     config.setdefault("actions", "none")  # of versions that knew none
-    kept = {k: header.get(k) for k in ("video", "skeleton", "weights")}
-    flat = {**kept, **config}
+    kept = {k: header.get(k) for k in ("video", "skeleton")}
+    weights = dict(header.get("weights") or {})
+    flat = {**kept, "action weights": weights.pop("actions", None), "weights": weights, **config}
     decoded: dict[str, Any] = json.loads(json.dumps(flat))
     return decoded
 

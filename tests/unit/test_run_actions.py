@@ -143,6 +143,17 @@ def test_records_of_a_version_without_actions_are_continued_without(shots: Path)
     assert again["poses.csv"] == whole["poses.csv"]
 
 
+def test_a_finished_run_of_a_version_without_actions_is_left_alone(shots: Path, weights: Path) -> None:
+    plain = Pipeline(SquareDetector(), Waver(), Sort(max_age=5, min_hits=1), Config(actions="none"))
+    records = run(shots, plain, video=False).folder / "records.jsonl"
+    records.write_bytes(records.read_bytes().replace(b',"actions":"none"', b"", 1))
+    assert run(shots, pipeline(weights), resume=True).status == "skipped"
+    (records.parent / "run.json").unlink()
+    wish = Options(out=shots.parent / "out", quiet=True, resume=True)
+    (outcome,) = run_batch(plan([str(shots)]), pipeline(weights), wish)
+    assert "another action weights, another actions" in outcome.reason
+
+
 def test_nobody_gives_a_table_without_rows(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "shots").mkdir()
     for number in range(40):
