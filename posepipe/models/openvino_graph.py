@@ -54,15 +54,23 @@ class OpenVinoNetwork(nn.Module):
             self._steps = _read(graph, data, self)
             shape = next(layer for layer in _layers(graph).values() if layer.get("type") == "Parameter")
             self.size: tuple[int, int] = _dims(shape.findall("output/port")[0])[2:]  # type: ignore[assignment]
-        except (OSError, ElementTree.ParseError, LookupError, ValueError, StopIteration, AttributeError) as error:
+        except (
+            OSError,
+            ElementTree.ParseError,
+            LookupError,
+            ValueError,
+            StopIteration,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise WeightsError(f"cannot read the OpenVINO model {path}: {error!r}") from error
 
     def forward(self, image: Tensor) -> Tensor:
         """(N,C,H,W) as the model expects it -> its first output, (N, ...)."""
         values: dict[tuple[str, str], Tensor] = {}
         for layer, outputs, inputs, run in self._steps:
-            found = run(*(values[source] if isinstance(source, tuple) else self.get_buffer(source) for source in inputs)
-                        if inputs else (image,))  # fmt: skip
+            taken = [self.get_buffer(source) if isinstance(source, str) else values[source] for source in inputs]
+            found = run(*taken) if taken else run(image)
             for port, value in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
                 values[layer, port] = value
         return found if isinstance(found, Tensor) else found[0]
@@ -88,6 +96,7 @@ def _read(graph: ElementTree.Element, data: bytes, network: nn.Module) -> list[_
         for edge in graph.iterfind("edges/edge")
     }
     steps: list[_Step] = []
+    opened: set[str] = set()
     done: set[str] = set()
     (first, *_) = (name for name, layer in layers.items() if layer.get("type") == "Result")
     waiting = [sources[first, layers[first].findall("input/port")[0].attrib["id"]][0]]
@@ -100,6 +109,9 @@ def _read(graph: ElementTree.Element, data: bytes, network: nn.Module) -> list[_
         constants = [_constant(layers, sources, source, data) for source in below]
         open_ = [s[0] for s, value in zip(below, constants, strict=True) if value is None and s[0] not in done]
         if open_ and name not in done:
+            if name in opened:
+                raise ValueError(f"layer {name} needs its own output")
+            opened.add(name)
             waiting += open_
             continue
         waiting.pop()

@@ -85,6 +85,12 @@ def test_what_is_no_model_or_not_known_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(WeightsError, match=r"net\.xml"):
             OpenVinoNetwork(path)
+    ports = "<input><port id='0'/></input><output><port id='1'/></output>"
+    layers = f"<layer id='0' type='ReLU'>{ports}</layer><layer id='1' type='Result'>{ports}</layer>"
+    edges = "".join(f"<edge from-layer='0' from-port='1' to-layer='{to}' to-port='0'/>" for to in (0, 1))
+    path.write_text(f"<net><layers>{layers}</layers><edges>{edges}</edges></net>")
+    with pytest.raises(WeightsError, match="needs its own output"):
+        OpenVinoNetwork(path)
     image = ops.parameter([1, 3, 8, 8], np.float32)
     openvino.save_model(openvino.Model([ops.elu(image, 1.0)], [image], "elu"), path)
     with pytest.raises(WeightsError, match="Elu is not known"):
