@@ -146,23 +146,17 @@ def _utkinect(clips: int) -> list[Job]:
 
 
 def _upfall(folder: Path, clips: int) -> list[Job]:
-    """Every form of the network; pictures of 112 px where there are any."""
-    small = {"size": "28"}
+    """Numbers of keypoints, and what takes pictures, which are small and few: 4 a clip, of 64 px."""
+    small = {"size": "16", "frames": "16", "rgb_frames": "4"}
     both = {"form": "rgb+pose", **small}
-    forms = {"points": {"network": "points"}, "pose": {}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
-    forms["rgb+pose ungated"] = {**both, "parts.gates": "false"}
+    forms = {"points": {"network": "points"}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
+    forms["rgb+pose_ungated"] = {**both, "parts.gates": "false"}
     return [
-        Job(
-            f"upfall-{form.replace(' ', '_')}-{protocol}-{seed}",
-            "action_upfall",
-            (str(folder), protocol),
-            settings,
-            clips,
-            seed,
-        )
+        Job(f"upfall-{form}-{protocol}-{seed}", "action_upfall", (str(folder), protocol), settings, views, seed)
         for seed in SEEDS
         for protocol in ("trial", "camera")
         for form, settings in forms.items()
+        for views in (clips if form == "points" else clips // 3,)
     ]
 
 
