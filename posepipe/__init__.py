@@ -1,4 +1,4 @@
-"""From a video to people, poses, tracks and pose streams.
+"""From a video to people, poses, tracks, pose streams and actions.
 
 >>> from posepipe import Pipeline, open_video
 >>> for result in Pipeline().process(open_video("video.mp4")):
