@@ -47,6 +47,8 @@ ABLATION: dict[str, dict[str, str]] = {
     "no mixup": {"mix.mixup": "0"},
     "no label smoothing": {"loss.smoothing": "0"},
 }
+#: times as many views in the longer trainings
+LONGER = 45 / 26
 SEEDS, SPLITS, FOLDS = (1, 2, 3), ("1", "2", "3"), (1, 2, 3)
 #: of all time: what picking may take, and what the splits of JHMDB take of the rest
 _PICKING, _SPLITS = 0.28, 0.38
@@ -88,7 +90,7 @@ def _train(arguments: argparse.Namespace) -> None:
     most = int(speed * left * _SPLITS / (len(SEEDS) * len(SPLITS))) if arguments.seconds else arguments.clips
     clips = max(few, min(arguments.clips, most))
     print(f"picked {chosen!r}; {speed:.0f} clips/s in all, {clips} clips a training, {left:.0f} s left", flush=True)
-    jobs = [*_jhmdb(chosen, clips), *_utkinect(clips // 2), *_more(chosen, clips)]
+    jobs = [*_jhmdb(chosen, clips), *_utkinect(clips // 2), *_longer(chosen, clips), *_more(chosen, clips)]
     jobs += _upfall(arguments.upfall, clips // 4) if arguments.upfall else []
     jobs += _ablation(chosen, clips)
     if arguments.seconds:
@@ -129,6 +131,14 @@ def _jhmdb(chosen: str, clips: int) -> list[Job]:
     return [
         Job(f"jhmdb-{split}-{seed}", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], clips, seed, keep=seed == 1)
         for seed in SEEDS
+        for split in SPLITS
+    ]
+
+
+def _longer(chosen: str, clips: int) -> list[Job]:
+    """With more views of the same clips."""
+    return [
+        Job(f"long-{split}-1", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], round(clips * LONGER), 1)
         for split in SPLITS
     ]
 

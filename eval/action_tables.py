@@ -110,7 +110,11 @@ def _picks(runs: _Runs) -> _Table:
 
 def _jhmdb(runs: _Runs, look: str) -> _Table:
     rows = []
-    for kind, name in (("jhmdb", "the recipe"), ("more", "and UTKinect's shared acts to learn from")):
+    for kind, name in (
+        ("jhmdb", "the recipe"),
+        ("long", "with more views"),
+        ("more", "and UTKinect's shared acts to learn from"),
+    ):
         splits = [[runs.share(n, f"{look}_fused") for n in runs.among(f"{kind}-{split}-")] for split in "123"]
         if all(splits):
             by_seed = [float(np.mean(values)) for values in zip(*splits, strict=False)]
