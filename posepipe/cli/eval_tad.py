@@ -67,6 +67,11 @@ def _tad(arguments: argparse.Namespace) -> int:
             got=f"{', '.join(sorted(set(found.video))[:3]) or 'no predictions'}",
             expected=f"such as {', '.join(sorted(set(truth.video))[:3])}",
         )
+    silent = set(truth.video) - set(found.video)
+    if silent:
+        what = f"nothing was found in {len(silent)} of {len(set(truth.video))} videos, whose actions count as missed"
+        hint = "" if arguments.subset else " (if RESULTS is of one part of GT, name it with --subset)"
+        print(f"posepipe: warning: {what}{hint}", file=sys.stderr)
     score = (activitynet_score if arguments.rules == "activitynet" else thumos_score)(truth, found, thresholds)
     print(f"rules: {arguments.rules}; {len(set(truth.video))} videos, {len(score.precision)} classes")
     rows = [(name, _cells((*values, sum(values) / len(values)))) for name, values in score.precision.items()]

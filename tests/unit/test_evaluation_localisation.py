@@ -198,6 +198,22 @@ def test_the_command_reads_the_csv_of_a_run(tmp_path: Path, capsys: pytest.Captu
     assert "labels that the ground truth lacks, so not scored: y" in printed.err
 
 
+def test_videos_without_any_result_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    truth, found = _pair(tmp_path)
+    told = json.loads(truth.read_text())
+    told["database"]["b"] = {"subset": "train", "annotations": [{"segment": [0, 10], "label": "x"}]}
+    truth.write_text(json.dumps(told))
+    assert cli.main(["eval", "tad", str(truth), str(found), "--tiou", "0.5"]) == 0
+    printed = capsys.readouterr()
+    assert "mAP   50.00  50.00" in printed.out
+    assert "nothing was found in 1 of 2 videos" in printed.err
+    assert "--subset" in printed.err
+    assert cli.main(["eval", "tad", str(truth), str(found), "--tiou", "0.5", "--subset", "test"]) == 0
+    printed = capsys.readouterr()
+    assert "mAP   100.00  100.00" in printed.out
+    assert printed.err == ""
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
