@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from posepipe.config import cache_root
 from posepipe.datasets.action_streams import People, everybody, streams_of
 from posepipe.datasets.actions import ActionClasses, ActionSample, ActionSet
+from posepipe.datasets.csv_lists import list_rows
 from posepipe.errors import InputError
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.types import PoseStream
@@ -65,7 +65,9 @@ def read_own_actions(path: Path, runs: Path | None = None, videos: Path | None =
     InputError
         The file cannot be read, or rows are wrong: all of them (the first ten) are named.
     """
-    rows = _rows(path)
+    rows = list_rows(path, _COLUMNS)
+    if not rows:
+        raise InputError(f"the list {path} names no clips")
     names = tuple(sorted({row["label"] for row in rows}))
     opened: dict[str, _Source] = {}
     samples, faults = [], []
@@ -97,22 +99,6 @@ def clip_store() -> FrameStore:
     from posepipe.datasets.video_frames import FrameStore
 
     return FrameStore(STORED_SIDE, cache_root() / "action_frames")
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the list {path}: {error}", expected="a CSV file in UTF-8") from error
-    lacking = [name for name in _COLUMNS if name not in columns]
-    if lacking:
-        raise InputError(f"the list {path} lacks the columns {', '.join(lacking)}", got=", ".join(columns) or "none")
-    if not rows:
-        raise InputError(f"the list {path} names no clips")
-    return rows
 
 
 def _classes(path: Path, names: tuple[str, ...], rows: list[dict[str, str]]) -> ActionClasses:

@@ -6,7 +6,6 @@ and projected. Only keypoints that COCO has as well are kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.datasets.rows import label_errors
+from posepipe.datasets.action_classes import UTKINECT
+from posepipe.datasets.actions_utkinect import read_joints, read_segments
 from posepipe.datasets.temporal import Recording
 from posepipe.errors import InputError
 from posepipe.streams.motion import motion_features
 
 __all__ = ["RATE", "UTKINECT_ACTS", "KinectRecordings", "read_utkinect_recordings"]
 
-UTKINECT_ACTS: tuple[str, ...] = (
-    *("walk", "sitDown", "standUp", "pickUp", "carry", "throw", "push", "pull", "waveHands", "clapHands"),
-)
+UTKINECT_ACTS = UTKINECT.names
 #: steps a second
 RATE = 15.0
 # Numbers of frames count sixtieths of a second: by them people walk 0.7 m/s and take a step in 0.65 s, and a recording
@@ -31,7 +29,6 @@ RATE = 15.0
 _NUMBERS_S = 60.0
 # Seconds without a skeleton that are bridged.
 _MAX_GAP_S = 0.5
-_SEGMENT = re.compile(r"(\w+):\s*(\S+)\s+(\S+)")
 # Rows of MOTION_KEYPOINTS among the 20 of a Kinect, left and right in turn.
 _ROWS = (4, 8, 5, 9, 6, 10, 12, 16, 13, 17, 14, 18)
 
@@ -77,32 +74,19 @@ def read_utkinect_recordings(folder: Path, people: Sequence[int]) -> tuple[list[
 
 
 def _read_acts(path: Path) -> dict[str, list[tuple[str, tuple[int, int]]]]:
-    """Acts of each recording; one is labelled ``NaN NaN`` and left out."""
+    """Acts of each recording."""
     found: dict[str, list[tuple[str, tuple[int, int]]]] = {}
-    with label_errors(path, "UTKinect's list of segments", "a recording's name, then lines NAME: START END"):
-        recording = ""
-        for line in path.read_text("utf-8").splitlines():
-            match = _SEGMENT.fullmatch(line.strip())
-            if match is None:
-                recording = line.strip() or recording
-                continue
-            name, start, end = match.groups()
-            if name not in UTKINECT_ACTS:
-                raise ValueError(f"{recording} has an act {name!r}")
-            if "nan" not in (start.lower(), end.lower()):
-                found.setdefault(recording, []).append((name, (int(start), int(end))))
+    for recording, name, start, end in read_segments(path):
+        found.setdefault(recording, []).append((name, (start, end)))
     return found
 
 
 def _read_joints(path: Path) -> tuple[_Skeletons, int]:
     """A recording's skeletons, and the number of its first frame."""
-    with label_errors(path, "a recording of UTKinect", "rows of a frame's number and 60 coordinates"):
-        rows = np.loadtxt(path, ndmin=2)
-        numbers, first = np.unique(rows[:, 0].astype(np.int64), return_index=True)
-        joints = rows[first, 1:].reshape(-1, 20, 3)[:, _ROWS]
+    numbers, joints = read_joints(path)
     # A Kinect's picture is mirrored, and its y goes up.
     place = (numbers - numbers[0]) * (RATE / _NUMBERS_S)
-    return _Skeletons(place, joints * (-1.0, -1.0, 1.0)), int(numbers[0])
+    return _Skeletons(place, joints[:, _ROWS] * (-1.0, -1.0, 1.0)), int(numbers[0])
 
 
 class KinectRecordings:

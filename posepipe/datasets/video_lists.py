@@ -9,7 +9,6 @@ An own list is a CSV file with the columns ``video,label,split`` and, where some
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from posepipe.datasets.csv_lists import list_rows
 from posepipe.errors import InputError
 
 __all__ = ["PARTS", "LabelledVideo", "VideoList", "check_videos", "hold_out", "read_video_list"]
@@ -83,16 +83,7 @@ def read_video_list(path: Path, videos: Path | None = None) -> VideoList:
     InputError
         The file cannot be read, lacks a column, or a row lacks a value: the row is named.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the list {path}: {error}", expected="a CSV file in UTF-8") from error
-    lacking = [name for name in ("video", "label", "split") if name not in columns]
-    if lacking:
-        raise InputError(f"the list {path} lacks the columns {', '.join(lacking)}", got=", ".join(columns) or "none")
+    rows = list_rows(path, ("video", "label", "split"))
     for number, row in enumerate(rows, start=2):
         if not row["video"] or not row["label"] or row["split"] not in PARTS:
             got = f"video {row['video']!r}, label {row['label']!r}, split {row['split']!r}"
