@@ -43,10 +43,10 @@ stand still have no flow to tell them apart.
 
 def section(runs: Path) -> str:
     """Train both streams below a folder, or take what is there, and tell how they do, in Markdown."""
-    streams, times = {}, []
+    streams, times = [], []
     for stream in STREAMS:
         name = f"two_stream_fast_{stream}"
-        streams[stream] = train(make_plan(find_recipe(name), {}), runs / name)
+        streams.append(train(make_plan(find_recipe(name), {}), runs / name))
         rows = read_rows(runs / name)
         seconds = sum(float(row["seconds"]) for row in rows)
         times.append(f"{stream} {len(rows)} epochs, {rows[-1]['samples']} samples, {seconds:.0f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
@@ -36,6 +37,7 @@ __all__ = [
     "versions",
     "weights_terms",
     "write_json",
+    "write_rows",
 ]
 
 _PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "onnxruntime", "lap")
@@ -219,6 +221,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file for people and programs: indented, whole or absent. Raises ``OutputError``."""
     with atomic_path(path) as unfinished:
         unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def write_rows(path: str | Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file in UTF-8 with a line of names first, whole or absent. Raises ``OutputError``."""
+    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
 
 class Progress:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from posepipe.cli import eval_action, eval_forgery, eval_tad, eval_track, eval_two_stream
+from posepipe.cli import eval_action, eval_forgery, eval_tad, eval_track
 from posepipe.cli.parser import Commands
 
 __all__ = ["add"]
 
-KINDS = (eval_track, eval_action, eval_tad, eval_forgery, eval_two_stream)
+KINDS = (eval_track, eval_action, eval_tad, eval_forgery)
 
 
 def add(commands: Commands) -> None:

@@ -1,4 +1,4 @@
-"""``posepipe eval action``: an action network on a set of labelled clips."""
+"""``posepipe eval action``: action networks on a set of labelled clips, or the streams of a two-stream network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posepipe.cli import eval_two_stream
 from posepipe.cli.parser import Commands
 from posepipe.errors import MissingExtraError, UsageError
 
@@ -18,22 +19,31 @@ __all__ = ["add"]
 _SET = """\
 SET is FORM:PATH or FORM:PATH:PROTOCOL, where FORM is one of those that docs/datasets.md describes: csv, jhmdb, jhmdb14,
 ma52, npz, ntu, pickle, upfall, utkinect. Several networks are averaged, with --weights; top-1 and top-5, mean class
-accuracy and F1 are in per cent."""
+accuracy and F1 are in per cent. Two-stream networks (a checkpoint of the spatial stream, the temporal one, or both) are
+scored on whole videos: SET is ucf101:FOLDER[:SPLIT], upfall:FOLDER or csv:LIST, or any videos, which are named; without
+it the list of their training."""
+#: what a file of a network is called; all other words say what is looked at
+_NETWORKS = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
+#: flags about views of poses and pictures, with what they are where they are not given
+_VIEWS = {"runs": None, "clips": 10, "flip": False, "scales": "1", "weights": None, "confusion": None}
 
 
 def add(kinds: Commands) -> None:
     """Put the command below ``posepipe eval``."""
     action = kinds.add_parser(
         "action",
-        help="action networks on labelled clips: top-1, top-5, F1",
+        help="action networks on labelled clips: top-1, top-5, F1; two-stream networks: Prec@1, Prec@5, fusion",
         description="Score action networks on labelled clips, each stream alone and together, at both levels.",
         epilog=_SET,
+        usage="%(prog)s [options] NETWORK... SET",
         allow_abbrev=False,
     )
     action.add_argument(
-        "networks", nargs="+", metavar="NETWORK", help="a checkpoint, .safetensors or .onnx of a training"
+        "words",
+        nargs="+",
+        metavar="NETWORK... SET",
+        help=f"files of trainings ({', '.join(_NETWORKS)}), then the clips",
     )
-    action.add_argument("set", metavar="SET", help="the clips")
     action.add_argument(
         "--part", default="test", metavar="PART", help="part of the set (default test; all: every clip)"
     )
@@ -44,6 +54,7 @@ def add(kinds: Commands) -> None:
     action.add_argument("--scales", default="1", metavar="A,B", help="sizes relative to that of training (default 1)")
     action.add_argument("--weights", metavar="A,B", help="weights of the networks (default: equal ones)")
     action.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON as well")
+    action.add_argument("--csv", type=Path, metavar="FILE", help="write what is said of each clip as well")
     action.add_argument("--confusion", type=Path, metavar="FILE", help="draw the confusion matrix (.png, .pdf, .svg)")
     action.set_defaults(command=_action)
 
@@ -53,6 +64,23 @@ def _action(arguments: argparse.Namespace) -> int:
 
     if any(find_spec(name) is None for name in ("torch", "matplotlib")):
         raise MissingExtraError("posepipe eval action", "train")
+    networks = [Path(word) for word in arguments.words if Path(word).suffix.lower() in _NETWORKS]
+    named = [word for word in arguments.words if Path(word) not in networks]
+    if not networks:
+        raise UsageError("no network is named", got=" ".join(named), expected=f"a file {', '.join(_NETWORKS)}")
+    if not eval_two_stream.is_stream(networks[0]):
+        if len(named) != 1:
+            raise UsageError("one set is scored at a time", got=" ".join(named) or "none", expected="FORM:PATH")
+        return _clips_scored(arguments, networks, named[0])
+    given = [f"--{name}" for name, value in _VIEWS.items() if getattr(arguments, name) != value]
+    if given:
+        raise UsageError(f"two-stream networks do not take {', '.join(given)}", hint="They look at 19 samples a video")
+    eval_two_stream.score(networks, named, arguments)
+    return 0
+
+
+def _clips_scored(arguments: argparse.Namespace, networks: list[Path], named: str) -> int:
+    """Networks that look at poses and pictures of people."""
     from posepipe.evaluation.action import score_actions
     from posepipe.report import table
     from posepipe.training.action_test import TestPlan
@@ -62,7 +90,7 @@ def _action(arguments: argparse.Namespace) -> int:
         raise UsageError("--clips and --scales are above 0", got=f"{arguments.clips} and {arguments.scales}")
     plan = TestPlan(arguments.clips, arguments.flip, scales)
     weights = _numbers(arguments.weights, "--weights") if arguments.weights else None
-    clips, said = _say(arguments, plan, weights)
+    clips, said = _say(arguments, networks, named, plan, weights)
     figures: dict[str, dict[str, Any]] = {}
     levels = clips.classes.coarse_of
     for stream, one in said.items():
@@ -74,22 +102,22 @@ def _action(arguments: argparse.Namespace) -> int:
     names = ("clips", "top1", "top5", "mean_class", "f1_macro", "f1_micro")
     rows = [(what, *(_cell(row[name]) for name in names)) for what, row in figures.items()]
     print(table(("stream and level", *names), rows))
-    _write(arguments, clips, said, figures)
+    _write(arguments, networks, clips, said, figures)
     return 0
 
 
 def _say(
-    arguments: argparse.Namespace, plan: TestPlan, weights: tuple[float, ...] | None
+    arguments: argparse.Namespace, networks: list[Path], named: str, plan: TestPlan, weights: tuple[float, ...] | None
 ) -> tuple[ActionSet, dict[str, Said]]:
     """The clips, and what every stream, and all of them together, say of them."""
     from posepipe.training.action_test import average, fused, predict, predict_onnx
 
     clips: ActionSet | None = None
     spoken: list[dict[str, Said]] = []
-    for path in map(Path, arguments.networks):
+    for path in networks:
         network, card = _load(path)
         if clips is None:
-            clips = _clips(arguments, card)
+            clips = _clips(arguments, named, card)
         if card["labels"] != list(clips.classes.names):
             raise UsageError(
                 f"{path} names other classes than the set",
@@ -120,18 +148,14 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     return (None, onnx_card(path)) if path.suffix.lower() == ".onnx" else load_action(path)
 
 
-def _clips(arguments: argparse.Namespace, card: dict[str, Any]) -> ActionSet:
+def _clips(arguments: argparse.Namespace, named: str, card: dict[str, Any]) -> ActionSet:
     """The part of the set, with the keypoints that the network takes."""
+    from posepipe.cli.eval_two_stream import parted
     from posepipe.datasets.action_formats import open_action_set
     from posepipe.training.action_card import card_skeleton
 
-    form, _, rest = arguments.set.partition(":")
-    path, _, protocol = rest.rpartition(":")
-    if not path or Path(rest).exists():
-        path, protocol = rest, ""
-    if not path:
-        raise UsageError("a set is FORM:PATH or FORM:PATH:PROTOCOL", got=repr(arguments.set))
-    clips = open_action_set(form, Path(path), protocol, arguments.runs, arguments.videos)
+    form, path, protocol = parted(named)
+    clips = open_action_set(form, path, protocol, arguments.runs, arguments.videos)
     clips = clips if arguments.part == "all" else clips.of_part(arguments.part)
     return clips.mapped(card_skeleton(card))
 
@@ -154,19 +178,30 @@ def _cell(value: float | int) -> str:
 
 
 def _write(
-    arguments: argparse.Namespace, clips: ActionSet, said: dict[str, Said], figures: dict[str, dict[str, Any]]
+    arguments: argparse.Namespace,
+    networks: list[Path],
+    clips: ActionSet,
+    said: dict[str, Said],
+    figures: dict[str, dict[str, Any]],
 ) -> None:
-    """The scores and the picture, where asked for."""
+    """The scores, what is said of each clip, and the picture, where asked for."""
     from posepipe.evaluation.action import confusion
-    from posepipe.report import write_json
+    from posepipe.report import write_json, write_rows
 
-    last = list(said)[-1]
-    matrix = confusion(said[last].fine.argmax(1), clips.labels, len(clips.classes.names))
+    names, last = clips.classes.names, list(said)[-1]
+    fine = said[last].fine
+    matrix = confusion(fine.argmax(1), clips.labels, len(names))
     if arguments.json:
-        about = {"schema": "posepipe.eval.action", "version": 1, "set": clips.name, "labels": clips.classes.names}
-        networks = [str(path) for path in arguments.networks]
-        write_json(arguments.json, {**about, "networks": networks, "scores": figures, "confusion": matrix.tolist()})
+        about = {"schema": "posepipe.eval.action", "version": 1, "set": clips.name, "labels": names}
+        files = [str(path) for path in networks]
+        write_json(arguments.json, {**about, "networks": files, "scores": figures, "confusion": matrix.tolist()})
+    if arguments.csv:
+        rows = [
+            (sample.name, names[sample.label], names[int(shares.argmax())], f"{shares.max():.4f}")
+            for sample, shares in zip(clips.samples, fine, strict=True)
+        ]
+        write_rows(arguments.csv, ("clip", "label", "said", "score"), rows)
     if arguments.confusion:
         from posepipe.training.action_picture import draw_confusion
 
-        draw_confusion(arguments.confusion, matrix, clips.classes.names)
+        draw_confusion(arguments.confusion, matrix, names)

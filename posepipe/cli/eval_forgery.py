@@ -61,6 +61,7 @@ def add(kinds: Commands) -> None:
 def _forgery(arguments: argparse.Namespace) -> int:
     from posepipe.config import cache_root
     from posepipe.errors import MissingExtraError
+    from posepipe.report import write_rows
 
     try:
         from posepipe.stages.forgery import ForgeryRecogniser
@@ -84,7 +85,7 @@ def _forgery(arguments: argparse.Namespace) -> int:
     rows = [(v, part) for part in parts for v in listed[part]]
     if arguments.csv:
         table = [[str(v.path), part, listed.classes[v.label], *_cells(scores[part][v.path])] for v, part in rows]
-        _write_csv(arguments.csv, ("video", "split", "label", "score", "clips", "note"), table)
+        write_rows(arguments.csv, ("video", "split", "label", "score", "clips", "note"), table)
     if arguments.json:
         _write_json(arguments, listed, figures)
     return 0
@@ -194,7 +195,7 @@ def _show(listed: VideoList, figures: dict[str, ForgeryFigures], part: str, *, w
 def _unlabelled(arguments: argparse.Namespace, recogniser: ForgeryRecogniser) -> int:
     """Score plain videos; one that cannot be read does not stop the others."""
     from posepipe.errors import InputError
-    from posepipe.report import table
+    from posepipe.report import table, write_rows
     from posepipe.run.inputs import plan
 
     rows, code = [], 0
@@ -210,23 +211,12 @@ def _unlabelled(arguments: argparse.Namespace, recogniser: ForgeryRecogniser) ->
     if rows:
         print(table(("video", "score", "clips", "note"), rows))
     if arguments.csv:
-        _write_csv(arguments.csv, ("video", "score", "clips", "note"), rows)
+        write_rows(arguments.csv, ("video", "score", "clips", "note"), rows)
     return code
 
 
 def _cells(scores: ClipScores) -> tuple[str, str, str]:
     return f"{scores.video_score:.4f}", str(len(scores.score)), scores.fault
-
-
-def _write_csv(path: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    import csv
-
-    from posepipe.io.atomic import atomic_path
-
-    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
 
 
 def _write_json(arguments: argparse.Namespace, listed: VideoList, figures: dict[str, ForgeryFigures]) -> None:

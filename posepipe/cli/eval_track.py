@@ -80,11 +80,9 @@ def _write(
     arguments: argparse.Namespace, head: tuple[str, ...], figures: dict[str, dict[str, float | int]], rules: list[str]
 ) -> None:
     """The scores as files, where asked for."""
-    import csv
     from pathlib import Path
 
-    from posepipe.io.atomic import atomic_path
-    from posepipe.report import write_json
+    from posepipe.report import write_json, write_rows
 
     if arguments.json:
         sequences = {name: f for name, f in figures.items() if name != _COMBINED}
@@ -92,9 +90,5 @@ def _write(
         about = {"schema": "posepipe.eval.track", "version": 1, "rules": rules}
         write_json(Path(arguments.json), {**about, "sequences": sequences, "combined": combined})
     if arguments.csv:
-        with atomic_path(arguments.csv) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(head)
-            writer.writerows(
-                [name, *(f"{v:.4f}" if isinstance(v, float) else v for v in f.values())] for name, f in figures.items()
-            )
+        rows = [[name, *(f"{v:.4f}" if isinstance(v, float) else v for v in f.values())] for name, f in figures.items()]
+        write_rows(arguments.csv, head, rows)

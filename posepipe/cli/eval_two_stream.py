@@ -1,4 +1,4 @@
-"""``posepipe eval two-stream``: the spatial and the temporal stream, and their fusion, on a list of videos."""
+"""The part of ``posepipe eval action`` for two-stream networks: each stream, and their fusion, on whole videos."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posepipe.cli.parser import Commands
-from posepipe.errors import MissingExtraError, UsageError
+from posepipe.errors import UsageError
 
 if TYPE_CHECKING:
     from posepipe.training.two_stream_scores import StreamScores
 
-__all__ = ["add"]
+__all__ = ["is_stream", "parted", "score"]
 
 #: Prec@1 of the original work on the test part of UCF101 split 1
 _PUBLISHED = {
@@ -25,63 +24,87 @@ _PUBLISHED = {
     "fusion of variance, 1:2": 83.9017, "fusion of variance, variance": 73.0637,
     "fusion of variance, top-5 variance": 79.9894,
 }  # fmt: skip
-_ABOUT = """\
-Consensus: scores of a video's samples become the video's, by mean, maximum, or a mean weighted with the variance of
-each sample's scores. Fusion: of the two streams' scores, weights given as spatial : temporal."""
+#: forms of sets of labelled videos
+_FORMS = ("ucf101", "upfall", "csv")
 
 
-def add(kinds: Commands) -> None:
-    """Put the command below ``posepipe eval``."""
-    command = kinds.add_parser(
-        "two-stream",
-        help="two-stream action networks: Prec@1, Prec@5, fusion",
-        description="Score the videos of a list with trained streams: Prec@1 and Prec@5 of each, and of their fusion. "
-        "With VIDEO, name what is done in those videos.",
-        epilog=_ABOUT,
-        allow_abbrev=False,
-    )
-    command.add_argument("files", nargs="*", type=Path, metavar="VIDEO", help="videos to name, in place of a list")
-    for stream in ("spatial", "temporal"):
-        command.add_argument(f"--{stream}", type=Path, metavar="FILE", help=f"checkpoint of the {stream} stream")
-    command.add_argument("--part", default="test", choices=("train", "val", "test"), help="part of the list (test)")
-    command.add_argument("--source", metavar="LIST", help="another list than that of the training (a CSV file)")
-    command.add_argument("--videos", metavar="DIR", help="folder of the videos, if they have moved")
-    command.add_argument("--data", metavar="DIR", help="folder where relative paths begin")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write what each stream says of each video as well")
-    command.set_defaults(command=_two_stream)
+def is_stream(path: Path) -> bool:
+    """Whether a file is a checkpoint of a two-stream network's stream. Raises `WeightsError` if it cannot be read."""
+    from posepipe.models.pose_files import read_tensors
+
+    if path.suffix.lower() == ".onnx":
+        return False
+    _, card = read_tensors(path)
+    return card.get("kind") == "two_stream"
 
 
-def _two_stream(arguments: argparse.Namespace) -> int:
+def score(networks: Sequence[Path], named: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Print Prec@1 and Prec@5 of streams on a set, or what plain videos show; write what is asked for.
+
+    Parameters
+    ----------
+    networks
+        A checkpoint of a stream, or one of each.
+    named
+        A set of labelled videos, or videos; nothing: the list of their training.
+    arguments
+        With ``part``, ``videos``, ``json`` and ``csv``.
+
+    Raises
+    ------
+    PosepipeError
+        Something is wrong with what is named; see `posepipe.training.two_stream_scores.score_streams`.
+    """
     from posepipe.evaluation.consensus import stream_rows
-    from posepipe.report import table, write_json
+    from posepipe.report import table, write_json, write_rows
+    from posepipe.training.two_stream_scores import score_streams
 
-    try:
-        from posepipe.training.two_stream_scores import score_streams
-    except ImportError as error:
-        raise MissingExtraError("posepipe eval two-stream", "train") from error
-    if arguments.files and arguments.json:
-        raise UsageError(
-            "--json holds figures, which plain videos have none of", hint="Take --csv, or a list (--source)"
-        )
-    streams = {name: getattr(arguments, name) for name in ("spatial", "temporal") if getattr(arguments, name)}
-    changes = {name: getattr(arguments, name) for name in ("source", "videos", "data") if getattr(arguments, name)}
-    scores = score_streams(streams, arguments.part, files=arguments.files, **changes)
+    videos: Sequence[Path] = ()
+    changes = {"videos": str(arguments.videos.resolve())} if arguments.videos else {}
+    if len(named) == 1 and named[0].partition(":")[0] in _FORMS:
+        changes = {**_listed(named[0]), **changes}
+    else:
+        videos = [Path(name) for name in named]
+    if videos and arguments.json:
+        raise UsageError("--json holds figures, which plain videos have none of", hint="Take --csv, or name a set")
+    scores = score_streams(networks, arguments.part, files=videos, **changes)
     if arguments.csv:
-        _write(arguments.csv, scores)
-    if arguments.files:
+        write_rows(arguments.csv, *_named(scores))
+    if videos:
         print(table(*_named(scores)))
-        return 0
+        return
     rows = stream_rows(scores.spatial, scores.temporal, scores.labels)
-    print(
-        f"{scores.listed.source}, {arguments.part}: {len(scores.videos)} videos, {len(scores.listed.classes)} classes"
-    )
-    print(_shown(rows, scores.listed.source == "UCF101 split 1" and arguments.part == "test"))
+    source, part = scores.listed.source, arguments.part
+    print(f"{source}, {part}: {len(scores.videos)} videos, {len(scores.listed.classes)} classes")
+    print(_shown(rows, source == "UCF101 split 1" and part == "test"))
     if arguments.json:
-        about = {"schema": "posepipe.eval.two-stream", "version": 1, "list": scores.listed.source}
+        about = {"schema": "posepipe.eval.two-stream", "version": 1, "list": source, "part": part}
         figures = {name: {"prec1": one, "prec5": five} for name, one, five in rows}
-        write_json(arguments.json, {**about, "part": arguments.part, "videos": len(scores.videos), "figures": figures})
-    return 0
+        write_json(arguments.json, {**about, "videos": len(scores.videos), "figures": figures})
+
+
+def parted(named: str) -> tuple[str, Path, str]:
+    """Form, path and protocol of ``FORM:PATH`` or ``FORM:PATH:PROTOCOL``; `UsageError` where there is no path."""
+    form, _, rest = named.partition(":")
+    path, _, protocol = rest.rpartition(":")
+    if not path or Path(rest).exists():
+        path, protocol = rest, ""
+    if not path:
+        raise UsageError("a set is FORM:PATH or FORM:PATH:PROTOCOL", got=repr(named))
+    return form, Path(path), protocol
+
+
+def _listed(named: str) -> dict[str, Any]:
+    """The settings of a recipe that name a set."""
+    form, path, protocol = parted(named)
+    if form == "csv":
+        return {"source": str(path.resolve()), "videos": ""}  # not where the videos of the training were
+    changes: dict[str, Any] = {"source": form, "videos": str(path.resolve())}
+    if form == "ucf101" and protocol:
+        if protocol not in ("1", "2", "3"):
+            raise UsageError("UCF101 has the splits 1, 2 and 3", got=protocol)
+        changes["split"] = int(protocol)
+    return changes
 
 
 def _shown(rows: Sequence[tuple[str, float, float]], beside: bool) -> str:
@@ -115,16 +138,6 @@ def _named(scores: StreamScores) -> tuple[list[str], list[list[str]]]:
             row += [classes[int(shares.argmax())], f"{shares.max():.4f}"]
         rows.append(row)
     return ["video", "label", *(f"{name}{of}" for name in said for of in ("", "_score"))], rows
-
-
-def _write(path: Path, scores: StreamScores) -> None:
-    import csv
-
-    from posepipe.io.atomic import atomic_path
-
-    head, rows = _named(scores)
-    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
 
 def _softmax(logits: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from posepipe.errors import InputError, UsageError, WeightsError
 from posepipe.models.two_stream import StreamResNet, load_two_stream
 from posepipe.training.table import build
 from posepipe.training.two_stream import stream_data
-from posepipe.training.two_stream_recipe import STREAMS, TwoStreamRecipe
+from posepipe.training.two_stream_recipe import TwoStreamRecipe
 
 __all__ = ["StreamScores", "score_streams", "score_videos"]
 
@@ -49,44 +49,43 @@ class StreamScores:
 
 
 def score_streams(
-    checkpoints: Mapping[str, Path], part: str = "test", *, files: Sequence[Path] = (), **changes: Any
+    checkpoints: Sequence[Path], part: str = "test", *, files: Sequence[Path] = (), **changes: Any
 ) -> StreamScores:
     """Score the videos of a part, or any videos, with one stream or both.
 
     Parameters
     ----------
     checkpoints
-        Of `posepipe train`, by stream (``spatial``, ``temporal``).
+        Of `posepipe train`: of a spatial stream, of a temporal one, or of both.
     part
         train, val or test.
     files
         Videos to score in place of a list's; their labels are -1.
     changes
-        Settings in place of the recipes': ``data``, ``videos``, ``source``, ``lists``.
+        Settings in place of the recipes': ``data``, ``videos``, ``source``, ``lists``, ``split``.
 
     Raises
     ------
     UsageError
-        No stream is given.
+        No stream is given, or one twice.
     WeightsError
-        A checkpoint is of another kind or stream, or the two are of other classes.
+        A checkpoint is of another kind, or the two are of other classes.
     InputError
         A video is missing or cannot be read, or the part is empty: see `check_videos`.
     """
-    if not checkpoints:
-        raise UsageError("no stream is given", expected="a checkpoint of the spatial or the temporal stream, or both")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     scores: dict[str, NDArray[np.float32]] = {}
     listed: VideoList | None = None
-    for stream in STREAMS:
-        if stream not in checkpoints:
-            continue
-        network, recipe, classes = _open(checkpoints[stream], stream)
-        plain = tuple(LabelledVideo(path, -1, str(path)) for path in files)
+    for path in checkpoints:
+        network, recipe, classes = _open(path)
+        stream = recipe.stream
+        if stream in scores:
+            raise UsageError(f"two checkpoints are of the {stream} stream", expected="one of each stream")
+        plain = tuple(LabelledVideo(file, -1, str(file)) for file in files)
         given = VideoList("videos", classes, {part: plain}) if files else None
         data = stream_data(dataclasses.replace(recipe, **changes), given)
         if not files:
-            data = dataclasses.replace(data, listed=_numbered(data.listed, classes, checkpoints[stream]))
+            data = dataclasses.replace(data, listed=_numbered(data.listed, classes, path))
         if listed is not None and data.listed.classes != listed.classes:
             raise WeightsError("the two streams know other classes", got=f"{len(classes)} of {stream}")
         if listed is not None and data.listed[part] != listed[part]:
@@ -97,20 +96,17 @@ def score_streams(
         check_videos(dataclasses.replace(listed, parts={"train": listed[part]}), data.count, least=2)
         scores[stream] = score_videos(network, data.testing(listed[part]), device)
     if listed is None:
-        raise UsageError(f"there are no streams {', '.join(checkpoints)}", expected=" or ".join(STREAMS))
+        raise UsageError("no stream is given", expected="a checkpoint of the spatial or the temporal stream, or both")
     return StreamScores(listed, listed[part], scores.get("spatial"), scores.get("temporal"))
 
 
-def _open(path: Path, stream: str) -> tuple[StreamResNet, TwoStreamRecipe, tuple[str, ...]]:
+def _open(path: Path) -> tuple[StreamResNet, TwoStreamRecipe, tuple[str, ...]]:
     """Network, recipe and classes of a checkpoint."""
     network, card = load_two_stream(path)
     settings = dict(card.get("settings", {}))
     if card.get("kind") != "two_stream" or settings.pop("kind", None) != "two_stream":
         raise WeightsError(f"{path} is no checkpoint of `posepipe train` by a recipe of the kind two_stream")
-    recipe = build(TwoStreamRecipe, settings)
-    if recipe.stream != stream:
-        raise WeightsError(f"{path} is of another stream", got=recipe.stream, expected=stream)
-    return network, recipe, tuple(card["classes"])
+    return network, build(TwoStreamRecipe, settings), tuple(card["classes"])
 
 
 def _numbered(listed: VideoList, classes: tuple[str, ...], path: Path) -> VideoList:

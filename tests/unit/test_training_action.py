@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,7 @@ def test_probabilities_of_views_are_averaged(trained: Path) -> None:
 def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(trained / name) for name in ("best.ckpt", "net.onnx")]
     given = ["--clips", "2", "--flip", "--weights", "0.6,0.4", "--json", str(trained / "s.json")]
+    given += ["--csv", str(trained / "s.csv")]
     code = cli.main(
         ["eval", "action", *files, f"npz:{trained / 'set.npz'}", *given, "--confusion", str(trained / "c.png")]
     )
@@ -220,6 +222,11 @@ def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys
     assert about["scores"]["pose fine"]["clips"] == 12
     assert np.array(about["confusion"]).sum() == 12
     assert (trained / "c.png").read_bytes().startswith(b"\x89PNG")
+    with (trained / "s.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    right = sum(row["label"] == row["said"] for row in rows)
+    assert 100 * right / 12 == pytest.approx(100 * about["scores"]["pose fine"]["top1"])
 
 
 @pytest.mark.parametrize(
@@ -229,6 +236,7 @@ def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys
         (["{net}", "npz:gone.npz"], 3, "gone.npz"),
         (["{net}", "boats:{set}"], 2, "boats"),
         (["{net}", "npz"], 2, "FORM:PATH"),
+        (["{net}"], 2, "one set is scored at a time"),
         (["{net}", "npz:{set}", "--part", "val"], 3, "no part 'val'"),
         (["{net}", "npz:{set}", "--weights", "a"], 2, "--weights"),
         (["{net}", "npz:{set}", "--clips", "0"], 2, "--clips"),

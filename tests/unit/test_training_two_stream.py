@@ -80,14 +80,13 @@ def test_a_checkpoint_tells_what_it_is(trained: Path) -> None:
 
 
 def test_scores_and_the_command(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    streams = {name: cached / f"{name}/last.ckpt" for name in ("spatial", "temporal")}
+    streams = [cached / f"{name}/last.ckpt" for name in ("spatial", "temporal")]
     scores = score_streams(streams)
     assert scores.spatial is not None
     assert scores.spatial.shape == (4, 3, 2)
     assert scores.labels.tolist() == [0, 1, 0, 1]
-    words = [f"--{name}={path}" for name, path in streams.items()]
-    words += [f"--json={cached / 'a.json'}", f"--csv={cached / 'a.csv'}"]
-    assert main(["eval", "two-stream", *words]) == 0
+    words = [*map(str, streams), f"--json={cached / 'a.json'}", f"--csv={cached / 'a.csv'}"]
+    assert main(["eval", "action", *words]) == 0
     shown = capsys.readouterr().out
     assert "4 videos, 2 classes" in shown
     assert len(shown.splitlines()) == 2 + 6 + 12
@@ -97,40 +96,60 @@ def test_scores_and_the_command(cached: Path, capsys: pytest.CaptureFixture[str]
         rows = list(csv.DictReader(file))
     assert [row["temporal"] for row in rows] == [row["label"] for row in rows] == ["left", "right"] * 2
     assert all(0.5 < float(row["average_score"]) <= 1 for row in rows)
+    # The same list, by its name, and the streams in any order.
+    named = [*map(str, reversed(streams)), f"csv:{cached / 'list.csv'}"]
+    assert main(["eval", "action", *named]) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_plain_videos_are_named(cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [f"--temporal={cached / 'temporal/last.ckpt'}", f"--csv={cached / 'plain.csv'}"]
+    network, table = str(cached / "temporal/last.ckpt"), f"--csv={cached / 'plain.csv'}"
     files = [str(cached / f"{way}_test1.mp4") for way in ("right", "left")]
-    assert main(["eval", "two-stream", *words, *files]) == 0
+    assert main(["eval", "action", network, *files, table]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["right_test1.mp4", "right"], ["left_test1.mp4", "left"]]
     with (cached / "plain.csv").open(newline="") as file:
         assert [(row["label"], row["temporal"]) for row in csv.DictReader(file)] == [("", "right"), ("", "left")]
-    assert main(["eval", "two-stream", *words, str(cached / "gone.mp4")]) == 3
+    assert main(["eval", "action", network, str(cached / "gone.mp4")]) == 3
     assert "1 videos are missing" in capsys.readouterr().err
 
 
-def test_scoring_mistakes_are_told(cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WeightsError, match="is of another stream; got spatial"):
-        score_streams({"temporal": cached / "spatial/last.ckpt"})
-    with pytest.raises(InputError, match="no videos in the part 'val'"):
-        score_streams({"spatial": cached / "spatial/last.ckpt"}, "val")
-    with pytest.raises(UsageError, match="no stream is given"):
-        score_streams({})
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["{spatial}", "{spatial}"], 2, "two checkpoints are of the spatial stream"),
+        (["{spatial}", "--part", "val"], 3, "no videos in the part 'val'"),
+        (["{spatial}", "--clips", "3", "--flip"], 2, "do not take --clips, --flip"),
+        (["{spatial}", "ucf101:there:4"], 2, "splits 1, 2 and 3"),
+        (["{spatial}", "ucf101:"], 2, "FORM:PATH"),
+        (["{spatial}", "{spatial}.mp4", "--json", "a.json"], 2, "plain videos have none of"),
+        (["{spatial}", "{bare}"], 5, "no checkpoint of `posepipe train`"),
+        (["{bare}", "csv:list.csv"], 5, "no action network"),
+        (["csv:list.csv"], 2, "no network is named"),
+    ],
+)
+def test_mistakes_of_the_command_are_told(
+    cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+) -> None:
     torch.save(StreamResNet(2).state_dict(), tmp_path / "bare.pth")
-    assert main(["eval", "two-stream", "--spatial", str(tmp_path / "bare.pth")]) == 5
-    assert "no checkpoint of `posepipe train`" in capsys.readouterr().err
+    places = {"spatial": cached / "spatial/last.ckpt", "bare": tmp_path / "bare.pth"}
+    assert main(["eval", "action", *(word.format(**places) for word in words)]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_scoring_mistakes_are_told(cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no stream is given"):
+        score_streams([])
     other = tmp_path / "other.csv"
     other.write_text(f"video,label,split\n{cached / 'left_test0.mp4'},up,test\n")
     with pytest.raises(WeightsError, match=r"does not know the class 'up' of other\.csv"):
-        score_streams({"spatial": cached / "spatial/last.ckpt"}, source=str(other))
+        score_streams([cached / "spatial/last.ckpt"], source=str(other))
 
 
 def test_other_lists_may_hold_fewer_classes(cached: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text(f"video,label,split\n{cached / 'right_test0.mp4'},right,test\n")
-    scores = score_streams({"temporal": cached / "temporal/last.ckpt"}, source=str(other))
+    scores = score_streams([cached / "temporal/last.ckpt"], source=str(other))
     assert scores.labels.tolist() == [1]
     assert scores.temporal is not None
     assert scores.temporal.mean((0, 1)).argmax() == 1
