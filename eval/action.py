@@ -7,24 +7,15 @@ last epoch of every training is the one that is tested.
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from action_jobs import Job, run_jobs
+from action_jobs import Job, read_result, run_jobs
 from action_tables import write_tables
 
 #: what was tried on the cut-out clips; each differs from the recipe as it says
 PICKS: dict[str, dict[str, str]] = {
     "as the recipe": {},
-    "milder variation": {
-        "variation.rotate": "5", "variation.shear": "0", "variation.shape": "0", "variation.jitter": "0",
-        "variation.area": "0.7,1", "variation.time": "0.8", "mix.mixup": "0.2",
-    },
     "stronger variation": {
         "variation.rotate": "25", "variation.shear": "0.2", "variation.shape": "0.015", "variation.time": "0.5",
         "variation.drop": "0.1", "mix.mixup": "0.8",
@@ -32,26 +23,27 @@ PICKS: dict[str, dict[str, str]] = {
     "without PCAN's parts": {
         "parts.fine_prototypes": "false", "parts.coarse": "false", "parts.rectification": "false",
     },
-    "frames drawn unevenly": {"sampling": "uniform"},
 }  # fmt: skip
 #: each part of the recipe off in turn
 ABLATION: dict[str, dict[str, str]] = {
-    "no coarse head": {"parts.coarse": "false"},
-    "no prototypes": {
+    "nothing": {},
+    "coarse head": {"parts.coarse": "false"},
+    "prototypes": {
         "parts.fine_prototypes": "false",
         "parts.coarse_prototypes": "false",
         "parts.rectification": "false",
     },
-    "no tree loss": {"parts.tree": "false"},
-    "no rectification": {"parts.rectification": "false"},
-    "no mixup": {"mix.mixup": "0"},
-    "no label smoothing": {"loss.smoothing": "0"},
+    "tree loss": {"parts.tree": "false"},
+    "rectification": {"parts.rectification": "false"},
+    "mixup": {"mix.mixup": "0"},
+    "label smoothing": {"loss.smoothing": "0"},
+    "all of PCAN's parts": PICKS["without PCAN's parts"],
 }
-#: times as many views in the longer trainings
-LONGER = 45 / 26
 SEEDS, SPLITS, FOLDS = (1, 2, 3), ("1", "2", "3"), (1, 2, 3)
-#: of all time: what picking may take, and what the splits of JHMDB take of the rest
-_PICKING, _SPLITS = 0.28, 0.38
+#: views of clips that a training looks at, where it is not as many as the recipe says: half of JHMDB's recipe ...
+HALF = 104_000
+#: ... and what a CPU has time for on UP-Fall, whose pictures take two hundred times as long as keypoints
+UPFALL_POINTS, UPFALL_PICTURES = 52_000, 3_840
 
 
 def main() -> None:
@@ -60,8 +52,6 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "table"))
     parser.add_argument("--out", type=Path, default=Path("runs/action"), help="folder of the results")
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--seconds", type=float, default=0, help="time for everything; 0: as long as --clips takes")
-    parser.add_argument("--clips", type=int, default=26000, help="views that a training looks at, where time allows")
     parser.add_argument("--upfall", type=Path, metavar="DIR", help="UP-Fall too: what prepare_upfall_actions.py made")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="trainings whose names begin so")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="setting of every training")
@@ -72,35 +62,24 @@ def main() -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    """Pick, then train what is tested, the most wanted first."""
-    began = time.monotonic()
-    end = began + arguments.seconds if arguments.seconds else began + 1e9
+    """Pick, then train what is tested, the most wanted first. What is there already is not done again."""
     out, machine = arguments.out, dict(pair.split("=", 1) for pair in arguments.set)
     out.mkdir(parents=True, exist_ok=True)
-    few = max(1000, arguments.clips // 2)
 
-    def wanted(jobs: list[Job]) -> list[Job]:
-        return [job for job in jobs if not arguments.only or job.name.startswith(tuple(arguments.only))]
+    def run(jobs: list[Job]) -> None:
+        wanted = [job for job in jobs if not arguments.only or job.name.startswith(tuple(arguments.only))]
+        run_jobs(wanted, out, arguments.processes, machine)
 
-    picking = min(end, began + max(60, _PICKING * (end - began)))
-    run_jobs(wanted(_picks(few)), out, arguments.processes, picking, machine)
+    run(_picks())
     chosen = _chosen(out)
-    speed = _speed(out) * arguments.processes
-    left = max(0.0, end - time.monotonic())
-    most = int(speed * left * _SPLITS / (len(SEEDS) * len(SPLITS))) if arguments.seconds else arguments.clips
-    clips = max(few, min(arguments.clips, most))
-    print(f"picked {chosen!r}; {speed:.0f} clips/s in all, {clips} clips a training, {left:.0f} s left", flush=True)
-    jobs = [*_jhmdb(chosen, clips), *_utkinect(clips // 2), *_longer(chosen, clips), *_more(chosen, clips)]
-    jobs += _upfall(arguments.upfall, clips // 4) if arguments.upfall else []
-    jobs += _ablation(chosen, clips)
-    if arguments.seconds:
-        jobs = [replace(job, seconds=arguments.processes * job.clips / speed) for job in jobs]
-    run_jobs(wanted(jobs), out, arguments.processes, end, machine)
+    print(f"picked {chosen!r}", flush=True)
+    upfall = _upfall(arguments.upfall) if arguments.upfall else []
+    run([*_jhmdb(chosen), *_utkinect(), *_ablation(), *upfall])
 
 
-def _picks(clips: int) -> list[Job]:
+def _picks() -> list[Job]:
     return [
-        Job(f"pick-{number}-{fold}", "action_jhmdb14", ("jhmdb14", "1"), settings, clips, fold, fold)
+        Job(f"pick-{number}-{fold}", "action_jhmdb14", ("jhmdb14", "1"), settings, HALF, fold, fold)
         for fold in FOLDS
         for number, settings in enumerate(PICKS.values())
     ]
@@ -112,75 +91,43 @@ def _chosen(out: Path) -> str:
     whole = [found for found in paths.values() if all(path.is_file() for path in found)]
     if not whole:
         return next(iter(PICKS))
-    shares = np.mean([[_result(path)["right"]["many"] for path in found] for found in whole], 0)
+    shares = np.mean([[read_result(path)["right"]["many"] for path in found] for found in whole], 0)
     return list(PICKS)[int(shares.argmax())]
 
 
-def _speed(out: Path) -> float:
-    """Clips a second of one training, as the picking took it."""
-    found = [_result(path) for path in (out / "results").glob("pick-*.json")]
-    return float(np.median([one["clips"] / one["seconds"] for one in found])) if found else 100.0
-
-
-def _result(path: Path) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return about
-
-
-def _jhmdb(chosen: str, clips: int) -> list[Job]:
+def _jhmdb(chosen: str) -> list[Job]:
     return [
-        Job(f"jhmdb-{split}-{seed}", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], clips, seed, keep=seed == 1)
+        Job(f"jhmdb-{split}-{seed}", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], seed=seed)
         for seed in SEEDS
         for split in SPLITS
     ]
 
 
-def _longer(chosen: str, clips: int) -> list[Job]:
-    """With more views of the same clips."""
-    return [
-        Job(f"long-{split}-1", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], round(clips * LONGER), 1)
-        for split in SPLITS
-    ]
+def _utkinect() -> list[Job]:
+    return [Job(f"utkinect-{seed}", "action_utkinect", ("utkinect", ""), seed=seed) for seed in SEEDS]
 
 
-def _more(chosen: str, clips: int) -> list[Job]:
-    """With UTKinect's shared acts among the training clips."""
-    return [
-        Job(f"more-{split}-1", "action_jhmdb14", ("jhmdb14", split), PICKS[chosen], clips, 1, more=True)
-        for split in SPLITS
-    ]
-
-
-def _utkinect(clips: int) -> list[Job]:
-    return [Job(f"utkinect-{seed}", "action_utkinect", ("utkinect", ""), {}, clips, seed) for seed in SEEDS]
-
-
-def _upfall(folder: Path, clips: int) -> list[Job]:
+def _upfall(folder: Path) -> list[Job]:
     """Numbers of keypoints, and what takes pictures, which are small and few: 4 a clip, of 64 px."""
     small = {"size": "16", "frames": "16", "rgb_frames": "4"}
     both = {"form": "rgb+pose", **small}
     forms = {"points": {"network": "points"}, "rgb": {"form": "rgb", **small}, "rgb+pose": both}
     forms["rgb+pose_ungated"] = {**both, "parts.gates": "false"}
+
+    def jobs(form: str, protocol: str, seeds: tuple[int, ...], views: int) -> list[Job]:
+        data, name = (str(folder), protocol), f"upfall-{form}-{protocol}"
+        return [Job(f"{name}-{seed}", "action_upfall", data, forms[form], views, seed) for seed in seeds]
+
+    quick = [job for protocol in ("trial", "camera") for job in jobs("points", protocol, SEEDS, UPFALL_POINTS)]
+    slow = [(form, protocol) for protocol in ("trial", "camera") for form in list(forms)[1:]]
+    return quick + [job for form, protocol in slow for job in jobs(form, protocol, SEEDS[:1], UPFALL_PICTURES)]
+
+
+def _ablation() -> list[Job]:
+    """On split 1 with one seed."""
     return [
-        Job(f"upfall-{form}-{protocol}-{seed}", "action_upfall", (str(folder), protocol), settings, views, seed)
-        for seed in SEEDS
-        for protocol in ("trial", "camera")
-        for form, settings in forms.items()
-        for views in (clips if form == "points" else clips // 3,)
-    ]
-
-
-def _ablation(chosen: str, clips: int) -> list[Job]:
-    """On split 1 with one seed; what the picking left out already is not left out again."""
-
-    def differs(settings: Mapping[str, str]) -> bool:
-        return any(PICKS[chosen].get(name) != value for name, value in settings.items())
-
-    return [
-        Job(f"without-{number}-{seed}", "action_jhmdb14", ("jhmdb14", "1"), {**PICKS[chosen], **settings}, clips, seed)
-        for seed in SEEDS[:1]
+        Job(f"without-{number}", "action_jhmdb14", ("jhmdb14", "1"), settings, HALF)
         for number, settings in enumerate(ABLATION.values())
-        if differs(settings)
     ]
 
 

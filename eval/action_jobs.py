@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,25 +19,17 @@ from numpy.typing import NDArray
 
 from posepipe.config import data_root
 from posepipe.datasets.action_classes import JHMDB14, UPFALL, UTKINECT
-from posepipe.datasets.actions import ActionSet, join_sets
+from posepipe.datasets.actions import ActionSet
 from posepipe.datasets.actions_jhmdb import read_jhmdb14
 from posepipe.datasets.actions_npz import read_action_npz
-from posepipe.datasets.actions_utkinect import read_utkinect, seen_from
+from posepipe.datasets.actions_utkinect import read_utkinect
 from posepipe.datasets.frame_pack import FramePack
 from posepipe.io.atomic import atomic_path
 from posepipe.report import write_json
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.plan import find_recipe, make_plan
 
-__all__ = ["Job", "coarse_labels", "load", "run_jobs"]
-
-#: acts of UTKinect that JHMDB has too, by JHMDB's names
-SHARED = {
-    **{"walk": "walk", "sitDown": "sit", "standUp": "stand", "pickUp": "pick", "throw": "throw", "push": "push"},
-    **{"waveHands": "wave", "clapHands": "clap"},
-}
-#: degrees from which the shared acts are seen
-VIEWS = (-30.0, 30.0)
+__all__ = ["Job", "coarse_labels", "load", "read_result", "run_jobs"]
 
 
 @dataclass(frozen=True)
@@ -53,30 +46,21 @@ class Job:
         Name of the set and its protocol.
     settings
         What differs from the recipe, by dotted names.
-    clips
-        Clips that are learnt from, counted as often as they are looked at.
+    views
+        Of clips that are learnt from; 0: as many as the recipe says.
     seed
         Of everything.
     fold
         Draw of a fifth of the training clips on which it is tested instead of the test part; 0: the test part.
-    seconds
-        How long it may take; it does not begin where less time is left.
-    more
-        Add UTKinect's shared acts to the training clips.
-    keep
-        Keep the checkpoint.
     """
 
     name: str
     recipe: str
     data: tuple[str, str]
     settings: Mapping[str, str] = field(default_factory=dict)
-    clips: int = 20000
+    views: int = 0
     seed: int = 1
     fold: int = 0
-    seconds: float = 0.0
-    more: bool = False
-    keep: bool = False
 
 
 @lru_cache
@@ -96,8 +80,14 @@ def coarse_labels(name: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(classes.coarse_of, np.int64)[labels]
 
 
-def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Mapping[str, str]) -> list[str]:
-    """Run jobs whose results are not there yet, until `end` (monotonic seconds); names of those that failed.
+def read_result(path: Path) -> dict[str, Any]:
+    """What is known of a job that was done."""
+    about: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return about
+
+
+def run_jobs(jobs: list[Job], out: Path, processes: int, machine: Mapping[str, str]) -> list[str]:
+    """Run jobs whose results are not there yet; names of those that failed.
 
     What a job gives: ``results/NAME.json`` with its settings, time and speed, and ``said/NAME.npz`` with the
     probabilities of the clips it was tested on, from one view (``one``) and from ten views and their mirror images
@@ -109,13 +99,13 @@ def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Ma
     for job in waiting:
         queue.put(job)
     workers = [
-        context.Process(target=_work, args=(queue, done, out, end, dict(machine)), daemon=False)
+        context.Process(target=_work, args=(queue, done, out, dict(machine)), daemon=False)
         for _ in range(min(processes, len(waiting)))
     ]
     for worker in workers:
         worker.start()
     failed, open_jobs = [], {job.name for job in waiting}
-    while open_jobs and time.monotonic() < end + 5 and any(w.is_alive() for w in workers):
+    while open_jobs and any(w.is_alive() for w in workers):
         try:
             name, fault = done.get(timeout=1.0)
         except Empty:
@@ -124,24 +114,19 @@ def run_jobs(jobs: list[Job], out: Path, processes: int, end: float, machine: Ma
         print(f"{name}: {fault or 'done'}", flush=True)
         failed += [name] if fault else []
     for worker in workers:
-        worker.join(timeout=2)
-        if worker.is_alive():
-            worker.kill()
+        worker.join()
     return failed
 
 
-def _work(queue: Any, done: Any, out: Path, end: float, machine: dict[str, str]) -> None:
+def _work(queue: Any, done: Any, out: Path, machine: dict[str, str]) -> None:
     # What loads clips is forked from here: to spawn it would import torch for every training anew.
     set_start_method("fork", force=True)
     cv2.setNumThreads(0)
-    while time.monotonic() < end:
+    while True:
         try:
             job = queue.get(timeout=0.5)
         except Empty:
             return
-        if time.monotonic() + job.seconds > end:
-            done.put((job.name, "left out: there is no time"))
-            continue
         try:
             _run(job, out, machine)
         except Exception as error:  # one that fails must not take the others with it; its name is printed
@@ -151,10 +136,12 @@ def _work(queue: Any, done: Any, out: Path, end: float, machine: dict[str, str])
 
 
 def recipe_of(job: Job, machine: Mapping[str, str]) -> ActionRecipe:
-    """The recipe with the job's settings, and as many epochs as its clips ask for."""
+    """The recipe with the job's settings, and as many epochs as its views ask for."""
     overrides = {"engine.seed": str(job.seed), **job.settings, **machine}
     recipe: ActionRecipe = make_plan(find_recipe(job.recipe), overrides).phases[0]
-    epochs = max(1, round(job.clips / recipe.samples))
+    if not job.views:
+        return recipe
+    epochs = max(1, round(job.views / recipe.samples))
     overrides |= {"engine.epochs": str(epochs), "engine.warmup_epochs": str(min(2, max(1, epochs // 8)))}
     phase: ActionRecipe = make_plan(find_recipe(job.recipe), overrides).phases[0]
     return phase
@@ -168,11 +155,6 @@ def parts_of(job: Job) -> tuple[ActionSet, ActionSet]:
     training, test = clips.of_part("train"), clips.of_part("test")
     if job.fold:
         training, test = hold_out(training, 0.2, "clip", job.fold)
-    if job.more:
-        acts = load("utkinect", "").renamed(SHARED)
-        views = join_sets([seen_from(acts, angle) for angle in VIEWS], "utkinect")
-        joined = join_sets([training, views.mapped(training.skeleton)], training.name)
-        training = ActionSet(joined.name, joined.skeleton, training.classes, joined.samples)
     return training, test
 
 
@@ -205,14 +187,9 @@ def _run(job: Job, out: Path, machine: Mapping[str, str]) -> None:
     (out / "said").mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "said" / f"{job.name}.npz") as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    if job.keep:
-        (out / "kept").mkdir(parents=True, exist_ok=True)
-        whole = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
-        slim = {name: whole[name] for name in ("state_dict", "posepipe")}
-        torch.save(slim, out / "kept" / f"{job.name}.ckpt")
     shutil.rmtree(folder)
     looked_at = recipe.engine.epochs * (recipe.samples // recipe.engine.batch) * recipe.engine.batch
     share = {look: float((arrays[f"{look}_fused"].argmax(1) == test.labels).mean()) for look in looks}
-    about = {"seconds": seconds, "clips": looked_at, "epochs": recipe.engine.epochs, "device": device, "right": share}
+    about = {"seconds": seconds, "views": looked_at, "epochs": recipe.engine.epochs, "device": device, "right": share}
     (out / "results").mkdir(parents=True, exist_ok=True)
     write_json(out / "results" / f"{job.name}.json", {"job": asdict(job), **about})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from posepipe.datasets.actions import ActionSample, ActionSet
 from posepipe.datasets.rows import label_errors
 from posepipe.errors import InputError
 
-__all__ = ["read_joints", "read_segments", "read_utkinect", "seen_from"]
+__all__ = ["read_joints", "read_segments", "read_utkinect"]
 
 #: px for a metre
 _UNIT = 200.0
@@ -105,14 +104,3 @@ def _segment(
         subject=subject,
         trial=recording[4:],
     )
-
-
-def seen_from(clips: ActionSet, degrees: float) -> ActionSet:
-    """Clips with depth as a camera sees them that has gone round the people by so much: keypoints (P,T,K,2).
-
-    Names of clips get the angle, so that several views can be joined.
-    """
-    angle = np.radians(degrees)
-    across = np.array([[np.cos(angle), 0], [0, 1], [np.sin(angle), 0]], np.float32)
-    samples = tuple(replace(s, name=f"{s.name}@{degrees:g}", xy=s.xy @ across) for s in clips.samples)
-    return replace(clips, samples=samples)
