@@ -15,7 +15,7 @@ from posepipe.config import cache_root, data_root
 from posepipe.datasets.exclusions import read_exclusions
 from posepipe.datasets.formats import read_set
 from posepipe.datasets.frames import extract_frames, find_videos
-from posepipe.datasets.held_out import held_out
+from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
 from posepipe.datasets.people import Person, set_people, teacher_people
@@ -184,4 +184,6 @@ def training_people(
     known = _side(train, "to train on")
     notes = (*reader.notes, *refuse_shared(known.people, held, allow=allow_leaks))
     kept = _side([(person, 1) for person in [*held, *without_copies(aside, known.people)]], "to validate on")
-    return known, kept, notes
+    # The share is taken last: trainings on more and on less are validated on the same people.
+    part = [(person, times) for person, times in train if in_share(person.image, person.video, recipe.share)]
+    return _side(part, "of the share to train on"), kept, notes

@@ -141,6 +141,9 @@ class PoseRecipe:
     frozen_layers: int = setting(0, "layers of the trunk that stay as they are (sppe_small)", low=0)
     trunk_rate: float = setting(1.0, "learning rate of the trunk relative to the rest", low=0.0)
     samples: int = setting(0, "samples in an epoch; 0 = every one once", low=0)
+    share: float = setting(
+        1.0, "of the pictures to train on, whole videos: does accuracy still rise with data?", low=0.0, high=1.0
+    )
     sources: tuple[Source, ...] = tables("people to learn from")
     validation: tuple[Source, ...] = tables("people to validate on; none: pictures held out of the sources")
     exclude: tuple[str, ...] = setting((), "exclusion lists of `posepipe data audit`")

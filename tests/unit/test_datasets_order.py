@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posepipe.datasets.held_out import held_out
+from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.order import MixedOrder, interleave
 
 GROUPS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
@@ -90,6 +90,14 @@ def test_a_picture_or_video_has_one_side_whoever_asks() -> None:
     assert 250 < sum(held_out(Path(f"coco-mini/images/{n}.webp")) for n in range(2000)) < 550  # 20 %
     frames = {held_out(Path(f"set/v7/{n}.jpg"), "v7") for n in range(200)}
     assert len(frames) == 1
+
+
+def test_shares_lie_in_one_another_and_keep_videos_whole() -> None:
+    paths = [Path(f"people/images/work_{n}.webp") for n in range(2000)]
+    parts = {share: {path for path in paths if in_share(path, "", share)} for share in (0.1, 0.5, 1.0)}
+    assert parts[0.1] < parts[0.5] < parts[1.0] == set(paths)
+    assert [abs(len(parts[share]) / 2000 - share) < 0.04 for share in parts] == [True] * 3
+    assert len({in_share(Path(f"set/v7/{n}.jpg"), "v7", 0.5) for n in range(100)}) == 1
 
 
 def test_near_copies_are_never_held_out() -> None:

@@ -208,6 +208,15 @@ def test_sources_are_read_weighed_and_repeated(root: Path) -> None:
     assert all((p.located == 0.5).all() for p in known.people)
 
 
+def test_a_share_of_the_pictures_is_validated_on_the_same_people(root: Path) -> None:
+    whole, half = (training_people(recipe(root, share=share)) for share in (1.0, 0.5))
+    assert 0 < len(half[0].people) < len(whole[0].people)
+    assert {p.image for p in half[0].people} < {p.image for p in whole[0].people}
+    assert [p.image for p in half[1].people] == [p.image for p in whole[1].people]
+    with pytest.raises(ConfigError, match="share"):
+        training_people(recipe(root, share=0.0))
+
+
 def test_states_are_read_from_a_table(root: Path, tmp_path: Path) -> None:
     states = tmp_path / "states.csv"
     states.write_text("image_id,state\n000000000002.png,sits\n")
