@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from multiprocessing import get_context, set_start_method
+from multiprocessing import get_context, parent_process, set_start_method
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -122,7 +122,7 @@ def _work(queue: Any, done: Any, out: Path, machine: dict[str, str]) -> None:
     # What loads clips is forked from here: to spawn it would import torch for every training anew.
     set_start_method("fork", force=True)
     cv2.setNumThreads(0)
-    while True:
+    while (parent := parent_process()) is not None and parent.is_alive():
         try:
             job = queue.get(timeout=0.5)
         except Empty:

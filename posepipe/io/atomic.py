@@ -38,9 +38,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        No space, no permission, no folder.
+        No space, no permission, no folder, or ``path`` is there and is no file, but a folder or a device.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is there and is no file", hint="Name a file")
     unfinished = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         with output_errors(path):

@@ -20,13 +20,14 @@ from typing import Any, Protocol, cast
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from posepipe.datasets.order import MixedOrder
 from posepipe.errors import ConfigError, WeightsError
 from posepipe.training import run_folder
+from posepipe.training.checkpoints import AtomicCheckpoint, stopped_early
 from posepipe.training.recipe import EngineRecipe
 from posepipe.training.schedule import make_optimizer, make_schedules
 
@@ -213,35 +214,6 @@ def ramped_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
     return update
 
 
-class _AtomicCheckpoint(ModelCheckpoint):
-    """Checkpoints written beside their name and then moved onto it: a kill leaves the old one or the new one."""
-
-    @property
-    def state_key(self) -> str:
-        """Lightning's key and the file name: several of these watch the same figure."""
-        return f"{super().state_key}{self.filename}"
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore; the run folder may have been moved since."""
-        old, new = str(state_dict.get("dirpath")), str(self.dirpath)
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {moved(k): v for k, v in value.items()}
-            return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
-
-        super().load_state_dict({key: moved(value) for key, value in state_dict.items()})
-
-    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
-        unfinished = filepath + ".tmp"
-        super()._save_checkpoint(trainer, unfinished)
-        if trainer.is_global_zero:
-            with Path(unfinished).open("rb+") as file:
-                os.fsync(file.fileno())
-            Path(unfinished).replace(filepath)
-        trainer.strategy.barrier()
-
-
 def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
     """Average, early stopping and checkpoints.
 
@@ -255,16 +227,16 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
         found.append(EarlyStopping(recipe.monitor, mode="max", patience=recipe.patience, min_delta=recipe.min_delta))
     common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     watch = {"monitor": recipe.monitor, "mode": "max", "every_n_epochs": recipe.validate_every, **common}
-    found.append(_AtomicCheckpoint(dirpath=folder, filename="best", **watch))
+    found.append(AtomicCheckpoint(dirpath=folder, filename="best", **watch))
     if recipe.keep_best > 1:
         found.append(
-            _AtomicCheckpoint(dirpath=folder / "top", filename="{epoch:03d}", save_top_k=recipe.keep_best, **watch)
+            AtomicCheckpoint(dirpath=folder / "top", filename="{epoch:03d}", save_top_k=recipe.keep_best, **watch)
         )
     every: dict[str, Any] = {"monitor": None, **common}
     if recipe.keep_every > 0:
         often: dict[str, Any] = {"every_n_epochs": recipe.keep_every, "save_top_k": -1, "save_last": False}
-        found.append(_AtomicCheckpoint(dirpath=folder / "epochs", filename="{epoch:03d}", **often, **every))
-    found.append(_AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, **every))
+        found.append(AtomicCheckpoint(dirpath=folder / "epochs", filename="{epoch:03d}", **often, **every))
+    found.append(AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, **every))
     return found
 
 
@@ -334,12 +306,6 @@ def _trainer(recipe: EngineRecipe, folder: Path, callbacks: list[Callback], leng
     )
 
 
-def _stopped_early(checkpoint: Path) -> bool:
-    """Whether the training that wrote this stopped before its last epoch by the recipe's `patience`."""
-    states = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-    return any(name.startswith("EarlyStopping") and state["stopped_epoch"] > 0 for name, state in states.items())
-
-
 def fit(module: EngineModule, data: TrainingData, validation: DataLoader[Any], recipe: EngineRecipe, run: Run) -> Path:
     """Train `module` and return the path of its best checkpoint.
 
@@ -378,7 +344,7 @@ def fit(module: EngineModule, data: TrainingData, validation: DataLoader[Any], r
     module.run = run
     keeper = _Keeper(run, data, recipe)
     trainer = _trainer(recipe, run.folder, [keeper, *_callbacks(recipe, run.folder)], length)
-    if not (going_on and _stopped_early(checkpoint)):
+    if not (going_on and stopped_early(checkpoint)):
         try:
             trainer.fit(
                 module,

@@ -39,6 +39,19 @@ def test_full_disk_and_missing_folder_are_output_errors(tmp_path):
         unfinished.write_text("x")
 
 
+def test_what_is_no_file_is_left_as_it_is(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    for there in (tmp_path, pipe):
+        with pytest.raises(OutputError, match="is no file"), atomic_path(there) as unfinished:
+            unfinished.write_text("x")
+    assert pipe.is_fifo()
+    link = tmp_path / "link.csv"
+    link.symlink_to("/dev/null")
+    with pytest.raises(OutputError, match="is no file"), atomic_path(link) as unfinished:
+        unfinished.write_text("x")
+
+
 def test_nothing_written_is_an_error_not_an_empty_file(tmp_path):
     with pytest.raises(OutputError), atomic_path(tmp_path / "a.txt"):
         pass
