@@ -10,7 +10,9 @@ them (`posepipe.streams.windows`); which of them shows what is read off the heig
   second person of camera 2 sits. Things that the detector takes for people are `unknown`.
 * Of every third window that shows no fall a part at its begin or end is taken away, so that the end of a track says
   nothing; falls often end one.
-* UTKinect: segments, seen from five sides. JHMDB: whole clips. Acts that are none of the labels are `unknown`.
+* UTKinect: segments, seen from five sides. JHMDB: whole clips. Acts that are none of the labels are `unknown`. Their
+  joints have no scores: each window gets those of a window of UP-Fall in the same part, whatever that one shows. Else a
+  network learns what sits down, stands up and waves by the scores, and knows none of it in a video.
 
 OUT/train.npz holds trial 1, the odd people without subject 9, and four in five of JHMDB's training clips (part
 ``train``) and beside them the rest of what may be learned from (part ``val``: trial 2, subject 9, one clip in five), on
@@ -62,7 +64,8 @@ FILES = {
 #: seconds by which streams are shifted, so that windows end at other frames; falls are few
 PHASES = (0.0, 0.11, 0.05, 0.16, 0.03, 0.19)
 YAWS = (-50, -25, 0, 25, 50)
-NOSE = COCO17.keypoints.index("nose")
+#: score of the joints of sets that have none, until `_scored` gives them some
+NO_SCORE = 1.0
 
 Row = tuple[str, str, PoseStream]  # part, label, window
 
@@ -76,7 +79,7 @@ def main() -> int:
     rows: list[Row] = []
     for source in (upfall(arguments.runs), utkinect(), jhmdb()):
         rows += source
-    rows = _thinned([row for row in rows if row[1] not in AMBIGUOUS])
+    rows = _scored(_thinned([row for row in rows if row[1] not in AMBIGUOUS]))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, parts in FILES.items():
         own = [(parts[part], label, window) for part, label, window in rows if part in parts]
@@ -194,7 +197,7 @@ def _segment(part: str, label: str, pts: NDArray[np.float64], xy: NDArray[np.flo
     full = np.zeros((len(pts), len(COCO17), 2), np.float32)
     score = np.zeros(full.shape[:2], np.float32)
     here = [COCO17.keypoints.index(name) for name in BODY]
-    full[:, here], score[:, here] = xy, 0.9
+    full[:, here], score[:, here] = xy, NO_SCORE
     low, high = xy.min(1), xy.max(1)
     boxes = np.concatenate([low, high], 1)
     seen = np.ones(len(pts), bool)
@@ -215,6 +218,23 @@ def _thinned(rows: list[Row]) -> list[Row]:
             places = np.linspace(0, len(own) - 1, min(len(own), most)).round().astype(int) if own else ()
             kept += [own[i] for i in places]
     return kept
+
+
+def _scored(rows: list[Row]) -> list[Row]:
+    """Joints without scores get those of windows in which somebody was seen all the time."""
+    rng = np.random.default_rng(1)
+    bare = [bool(np.isin(window.score, (0.0, NO_SCORE)).all()) for _, _, window in rows]
+    given: dict[str, list[NDArray[np.float32]]] = {}
+    for (part, _, window), without in zip(rows, bare, strict=True):
+        if not without and window.seen.all():
+            given.setdefault(part, []).append(window.score)
+    scored = []
+    for (part, label, window), without in zip(rows, bare, strict=True):
+        if without:
+            own = given[part if part in given else "test"]
+            window = replace(window, score=np.where(window.score > 0, own[int(rng.integers(len(own)))], 0))
+        scored.append((part, label, window))
+    return scored
 
 
 def _cut(number: int, part: str, label: str, window: PoseStream) -> PoseStream:

@@ -144,7 +144,7 @@ def fixed_net(
     return save(path, nodes, constants, input_shape, {n: v.ndim + 1 for n, v in outputs.items()}, metadata)
 
 
-#: What `raised_net` says.
+#: What `raised_net` and `raised_points_net` say.
 RAISED = ("arms up", "arms down", "neither")
 
 
@@ -161,6 +161,54 @@ def raised_net(
             node("Mul", ["pose", f"rows{number}"], [f"picked{number}"]),
             node("ReduceSum", [f"picked{number}", "axes"], [f"sum{number}"], keepdims=0),
         ]
+    constants = {**{f"rows{n}": rows[n : n + 1] for n in range(2)}, "axes": np.array([1, 2, 3, 4])}
+    shape: list[int | str] = ["N", len(keypoints), frames, size, size]
+    return _raised(path, nodes, constants, shape, "pose", _raised_card(keypoints, frames, size) | card)
+
+
+def raised_points_net(
+    path: Path, keypoints: tuple[str, ...], wrist: int, frames: int = 8, size: int = 16, /, **card: object
+) -> Path:
+    """The same of keypoints (N,T,K,3) in place of maps."""
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["keypoints", "wrist"], ["there"], axis=2),
+        node("Gather", ["there", "down"], ["y"], axis=2),
+        node("Gather", ["there", "sure"], ["score"], axis=2),
+        node("Less", ["y", "half"], ["above"]),
+        node("Cast", ["above"], ["up0"], to=TensorProto.FLOAT),
+        node("Sub", ["one", "up0"], ["up1"]),
+    ]
+    for number in range(2):
+        nodes += [
+            node("Mul", ["score", f"up{number}"], [f"picked{number}"]),
+            node("ReduceSum", [f"picked{number}", "axes"], [f"sum{number}"], keepdims=0),
+        ]
+    constants = {"wrist": np.array(wrist), "down": np.array(1), "sure": np.array(2), "axes": np.array([1])}
+    constants |= {"half": np.float32((size - 1) / 2), "one": np.float32(1)}
+    shape: list[int | str] = ["N", frames, len(keypoints), 3]
+    return _raised(path, nodes, constants, shape, "keypoints", _raised_card(keypoints, frames, size) | card)
+
+
+def _raised_card(keypoints: tuple[str, ...], frames: int, size: int) -> dict[str, object]:
+    return {
+        "name": "raised", "version": "1", "kind": "action", "labels": list(RAISED), "skeleton": "coco17",
+        "keypoints": list(keypoints), "frames": frames, "size": size, "sigma": 0.6, "cells": "centre",
+        "keypoint_score": 0.1, "window_s": 1.0, "temperature": 1.0, "abstain": 0.5, "licence": "Apache-2.0",
+        "trained_on": ["nothing"],
+    }  # fmt: skip
+
+
+def _raised(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, Any],
+    shape: list[int | str],
+    name: str,
+    card: dict[str, object],
+) -> Path:
+    """What `sum0` and `sum1`, one a row of the batch, say: the softmax of both and of 1."""
+    node = helper.make_node
     nodes += [
         node("Mul", ["sum0", "nought"], ["nothing"]),
         node("Add", ["nothing", "bias"], ["sum2"]),
@@ -168,18 +216,5 @@ def raised_net(
         node("Concat", ["column0", "column1", "column2"], ["logits"], axis=1),
         node("Softmax", ["logits"], ["fine"], axis=1),
     ]
-    constants: dict[str, NDArray[Any]] = {
-        **{f"rows{n}": rows[n : n + 1] for n in range(2)},
-        "axes": np.array([1, 2, 3, 4]),
-        "nought": np.float32(0),
-        "bias": np.float32(1),
-        "last": np.array([1]),
-    }
-    values = {
-        "name": "raised", "version": "1", "kind": "action", "labels": list(RAISED), "skeleton": "coco17",
-        "keypoints": list(keypoints), "frames": frames, "size": size, "sigma": 0.6, "cells": "centre",
-        "keypoint_score": 0.1, "window_s": 1.0, "temperature": 1.0, "abstain": 0.5, "licence": "Apache-2.0",
-        "trained_on": ["nothing"],
-    }  # fmt: skip
-    metadata = {"posepipe": json.dumps(values | card)}
-    return save(path, nodes, constants, ["N", len(keypoints), frames, size, size], {"fine": 2}, metadata, "pose")
+    constants |= {"nought": np.float32(0), "bias": np.float32(1), "last": np.array([1])}
+    return save(path, nodes, constants, shape, {"fine": 2}, {"posepipe": json.dumps(card)}, name)

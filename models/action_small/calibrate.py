@@ -1,10 +1,11 @@
 """Temperature, threshold and figures of an action network, on windows of prepare_action_small.py.
 
-    python models/action_small/calibrate.py CHECKPOINT WINDOWS/train.npz val --fit
-    python models/action_small/calibrate.py action_small.onnx WINDOWS/test.npz test never --temperature T --abstain A
+    python models/action_small/calibrate.py NETWORK WINDOWS/train.npz val --fit
+    python models/action_small/calibrate.py action_small.onnx WINDOWS/test.npz test never
 
-With --fit: the temperature is the one of the least negative log-likelihood, the threshold the least one at which nine
-in ten of the windows of which something is said are told right.
+NETWORK is a checkpoint of a training, or an exported file, whose own temperature and threshold are taken. With --fit
+the temperature is the one of the least negative log-likelihood, the threshold the least one at which nine in ten of
+the windows of which something is said are told right.
 """
 
 from __future__ import annotations
@@ -13,53 +14,42 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
-from posepipe.datasets.action_views import TestViews
 from posepipe.datasets.actions import ActionSet
 from posepipe.datasets.actions_npz import read_action_npz
-from posepipe.io.weights import read_card
-from posepipe.models.pcan import fuse
 from posepipe.report import table
 from posepipe.streams.spans import UNKNOWN
-from posepipe.training.action_batch import ClipMaker, collate_tests
-from posepipe.training.action_card import card_form, card_skeleton, load_action
+from posepipe.training.action_card import load_action, onnx_card
+from posepipe.training.action_test import TestPlan, predict, predict_onnx
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 65)
-THRESHOLDS = np.arange(0.30, 0.91, 0.01)
+THRESHOLDS = np.arange(0.30, 0.96, 0.01)
 RIGHT = 0.9
+_ONE_VIEW = TestPlan(clips=1, batch=32)
 
 
 def main() -> int:
     """Print figures of every part; with --fit the constants for the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="of a training, or an ONNX file")
+    parser.add_argument("network", type=Path)
     parser.add_argument("windows", type=Path)
     parser.add_argument("parts", nargs="+")
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--abstain", type=float, default=0.5)
-    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--most", type=int, help="at most so many windows of each label, spread evenly")
-    parser.add_argument("--save", type=Path, help="also write probabilities and labels of every part (.npz)")
     arguments = parser.parse_args()
     clips = read_action_npz(arguments.windows)
-    saved = {}
     for part in arguments.parts:
         own = few_of_each(clips.of_part(part), arguments.most)
-        probs, labels = probabilities(arguments.checkpoint, own, arguments.workers), own.labels
-        saved[f"{part}_probs"], saved[f"{part}_labels"] = probs, labels
-        temperature, abstain = arguments.temperature, arguments.abstain
+        probs, temperature, abstain = said_of(arguments.network, own)
         if arguments.fit:
-            temperature = fitted_temperature(probs, labels)
-            abstain = fitted_threshold(heated(probs, temperature), labels, clips.classes.names)
-            print(f"{part}: temperature {temperature:.3f}, abstain {abstain:.2f}")
-        show(part, heated(probs, temperature), labels, clips.classes.names, abstain, own)
-    if arguments.save:
-        np.savez_compressed(arguments.save, **saved)
+            temperature = fitted_temperature(probs, own.labels)
+            abstain = fitted_threshold(heated(probs, temperature), own.labels, own.classes.names)
+        probs = heated(probs, temperature)
+        print(
+            f"{part}: temperature {temperature:.3f}, abstain {abstain:.2f}, log-loss {log_loss(probs, own.labels):.3f}"
+        )
+        show(part, probs, own, abstain)
     return 0
 
 
@@ -72,33 +62,15 @@ def few_of_each(clips: ActionSet, most: int | None) -> ActionSet:
     return clips.select(keep)
 
 
-def by_onnx(path: Path, clips: ActionSet, workers: int) -> NDArray[np.float64]:
-    """As `probabilities`, of an ONNX file."""
-    card = read_card(path).values
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    maker = ClipMaker(card_skeleton(card), card["sigma"], limbs=False, pose=True, rgb=False)
-    views = TestViews(clips, card_form(card))
-    loader = DataLoader(views, batch_size=16, collate_fn=collate_tests, num_workers=workers)
-    said = [session.run(["fine"], {"pose": maker(batch, card["size"])["pose"].numpy()})[0] for batch in loader]
-    return np.concatenate(said).astype(np.float64)
-
-
-def probabilities(checkpoint: Path, clips: ActionSet, workers: int) -> NDArray[np.float64]:
-    """(N,A) of all clips, one view of each."""
-    if checkpoint.suffix == ".onnx":
-        return by_onnx(checkpoint, clips, workers)
-    network, card = load_action(checkpoint)
-    form = card_form(card)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network.to(device)
-    maker = ClipMaker(card_skeleton(card), card["sigma"], limbs=card["limbs"], pose=form.pose, rgb=form.rgb).to(device)
-    loader = DataLoader(TestViews(clips, form), batch_size=32, collate_fn=collate_tests, num_workers=workers)
-    said = []
-    with torch.inference_mode():
-        for batch in loader:
-            maps = maker({name: value.to(device) for name, value in batch.items()}, form.size)
-            said.append(fuse(network(**maps))[0].double().cpu().numpy())
-    return np.concatenate(said)
+def said_of(path: Path, clips: ActionSet) -> tuple[NDArray[np.float64], float, float]:
+    """(N,A) probabilities of all clips, one view of each, and the temperature and threshold of the card."""
+    if path.suffix == ".onnx":
+        card = onnx_card(path)
+        said = predict_onnx(path, card, clips, _ONE_VIEW)
+    else:
+        network, card = load_action(path)
+        said = predict(network, card, clips, _ONE_VIEW)
+    return said["pose"].fine, float(card.get("temperature", 1.0)), float(card.get("abstain", 0.5))
 
 
 def heated(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
@@ -107,11 +79,14 @@ def heated(probs: NDArray[np.float64], temperature: float) -> NDArray[np.float64
     return np.asarray(sharp / sharp.sum(1, keepdims=True))
 
 
+def log_loss(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean negative log-likelihood of the labels."""
+    return float(-np.log(probs[np.arange(len(labels)), labels]).mean())
+
+
 def fitted_temperature(probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """The temperature at which the labels are likeliest (Guo et al. 2017)."""
-    rows = np.arange(len(labels))
-    losses = [-np.log(heated(probs, t)[rows, labels]).mean() for t in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    return float(min(TEMPERATURES, key=lambda t: log_loss(heated(probs, t), labels)))
 
 
 def fitted_threshold(probs: NDArray[np.float64], labels: NDArray[np.int64], names: tuple[str, ...]) -> float:
@@ -129,15 +104,9 @@ def answered(probs: NDArray[np.float64], names: tuple[str, ...], threshold: floa
     return np.asarray((probs.max(1) >= threshold) & (probs.argmax(1) != unknown))
 
 
-def show(
-    part: str,
-    probs: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    abstain: float,
-    clips: ActionSet,
-) -> None:
+def show(part: str, probs: NDArray[np.float64], clips: ActionSet, abstain: float) -> None:
     """Print how often something is said, and how often it is right, by label."""
+    labels, names = clips.labels, clips.classes.names
     said, best = answered(probs, names, abstain), probs.argmax(1)
     right = best == labels
     rows = []
@@ -145,15 +114,16 @@ def show(
         own = labels == place
         taken = {n: int((own & said & (best == k)).sum()) for k, n in enumerate(names)}
         wrong = ", ".join(f"{n} {c}" for n, c in sorted(taken.items(), key=lambda i: -i[1]) if c and n != names[place])
-        shares = f"{right[own].mean():.3f}", f"{1 - said[own].mean():.3f}"
-        told = f"{right[own & said].mean():.3f}" if (own & said).any() else ""
-        rows.append((names[place], str(own.sum()), *shares, told, wrong))
-    print(table((part, "windows", "likeliest is right", "nothing said", "right of what is said", "taken for"), rows))
+        rows.append((names[place], *_shares(own, said, right), wrong))
+    rows.append(("all", *_shares(np.ones(len(labels), bool), said, right), ""))
     print(
-        f"{part}: {len(clips)} windows, likeliest right {right.mean():.3f}, nothing said {1 - said.mean():.3f}, ",
-        end="",
+        table((part, "windows", "likeliest is right", "nothing said", "right of what is said", "taken for"), rows), "\n"
     )
-    print(f"right of what is said {right[said].mean():.3f}" if said.any() else "nothing is said", "\n")
+
+
+def _shares(own: NDArray[np.bool_], said: NDArray[np.bool_], right: NDArray[np.bool_]) -> tuple[str, str, str, str]:
+    told = f"{right[own & said].mean():.3f}" if (own & said).any() else ""
+    return str(own.sum()), f"{right[own].mean():.3f}", f"{1 - said[own].mean():.3f}", told
 
 
 if __name__ == "__main__":

@@ -189,8 +189,9 @@ class TestViews:
         if not self.form.even:
             return sample_test(total, length, self.count).astype(np.float64)
         share = 1.0 if self.count == 1 else self.share
-        begin = np.linspace(0, 1 - share, self.count)[:, None]
-        return np.asarray((begin + share * np.linspace(0, 1, length)) * (total - 1), np.float64)
+        begin = np.linspace(0, 1 - share, self.count) * (total - 1)
+        # As many frames as are wanted are taken as they are: these places are whole to the last bit.
+        return np.linspace(begin, begin + share * (total - 1), length, axis=1)
 
 
 def _seen(

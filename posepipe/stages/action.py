@@ -1,11 +1,11 @@
-"""What people do: a network of the PoseC3D family that looks at the last seconds of everybody's pose."""
+"""What people do: a network that looks at the last seconds of everybody's pose."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from posepipe.stages.engine import Engine
 from posepipe.streams.spans import SpanRules, WindowLog, decide
 from posepipe.streams.windows import TimeWindow, TimeWindows, windows_of
 from posepipe.types import Action, FrameResult, PoseStream
-from posepipe.volumes.clips import HeatmapRecipe, window_maps
+from posepipe.volumes.clips import HeatmapRecipe
+from posepipe.volumes.maps import keypoint_maps
 from posepipe.volumes.window import Window, compact_box
 
 __all__ = ["DEFAULT_WINDOW_S", "LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
@@ -27,17 +28,21 @@ __all__ = ["DEFAULT_WINDOW_S", "LEAST_PX", "ActionWatch", "OnnxActions", "keypoi
 LEAST_PX = 24.0
 #: seconds of a window where the card says none
 DEFAULT_WINDOW_S = 2.0
+_Float: TypeAlias = NDArray[np.floating]
+# Makes one row of a network's input of keypoints (T,K,2) px and scores (T,K) in a square.
+_Draw: TypeAlias = Callable[[_Float, _Float, Window, HeatmapRecipe], NDArray[np.float32]]
 # Four windows lie over every moment.
 _OVERLAP = 4
 
 
 class OnnxActions:
-    """An action network in an ONNX file, on maps of one person's keypoints over time.
+    """An action network in an ONNX file, on one person's keypoints over time.
 
-    Input ``pose`` float32 (N,K,T,h,w), maps in [0,1]; output ``fine`` (N,A) probabilities. The card in the file says
-    the ``labels``, the names of the ``keypoints``, how maps are made (``size``, ``sigma``, ``cells``,
-    ``keypoint_score``), how many seconds a window has (``window_s``), the ``temperature`` that makes probabilities
-    honest, and ``abstain``: the probability below which the network does not know.
+    One input: maps of the keypoints, float32 (N,K,T,h,w) in [0,1], or the keypoints themselves, float32 (N,T,K,3): x
+    and y in cells of the square about them all, and the score, 0 = missing. Output ``fine`` (N,A) probabilities. The
+    card in the file says the ``labels``, the names of the ``keypoints``, how the input is made (``size``, ``cells``,
+    ``keypoint_score``, of maps ``sigma``), how many seconds a window has (``window_s``), the ``temperature`` that makes
+    probabilities honest, and ``abstain``: the probability below which the network does not know.
 
     Parameters
     ----------
@@ -72,20 +77,14 @@ class OnnxActions:
     def __init__(self, path: str | Path, skeleton: Skeleton, *, device: str = "auto", threads: int = 0) -> None:
         self.weights = Path(path)
         engine = Engine(path, device=device, threads=threads, batch=16)
-        if engine.card.get("kind") != "action" or "fine" not in engine.outputs or len(engine.shape) != 4:
-            raise WeightsError(
-                f"{path} is no action network",
-                got=f"kind {engine.card.get('kind')!r}, outputs {', '.join(engine.outputs)}, input {engine.shape}",
-                expected="a card of kind 'action', input (N,K,T,h,w), output 'fine'",
-                hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
-            )
+        joints, frames, size, self._draw = _input_of(engine)
         self._engine, self._fine = engine, engine.outputs.index("fine")
         self.labels = texts(engine, "labels")
         names = texts(engine, "keypoints")
-        self.samples = _whole(engine, "frames", engine.shape[1])
-        size = _whole(engine, "size", engine.shape[2])
-        if engine.shape[0] not in (None, len(names)):
-            raise WeightsError(f"the card in {path} names {len(names)} keypoints for {engine.shape[0]} maps")
+        self.samples = _whole(engine, "frames", frames)
+        size = _whole(engine, "size", size)
+        if joints not in (None, len(names)):
+            raise WeightsError(f"the card in {path} names {len(names)} keypoints for an input of {joints}")
         self.skeleton = skeleton
         self._places = keypoint_places(names, skeleton, self.weights)
         # Networks that were trained on whole clips, whatever their length, say 0 seconds.
@@ -108,28 +107,28 @@ class OnnxActions:
     def classify(self, windows: Sequence[PoseStream]) -> NDArray[np.float32]:
         """(N,A) probabilities of the labels in windows of T rows; zeros for people too small to be read."""
         found = np.zeros((len(windows), len(self.labels)), np.float32)
-        maps = {i: volume for i, window in enumerate(windows) if (volume := self._maps(window)) is not None}
-        if maps:
-            fine = self._engine.run(np.stack(list(maps.values())))[self._fine]
-            if fine.shape != (len(maps), len(self.labels)):
+        clips = {i: clip for i, window in enumerate(windows) if (clip := self._clip(window)) is not None}
+        if clips:
+            fine = self._engine.run(np.stack(list(clips.values())))[self._fine]
+            if fine.shape != (len(clips), len(self.labels)):
                 raise WeightsError(
                     f"{self.weights} gives outputs of another shape",
                     got=fine.shape,
-                    expected=(len(maps), len(self.labels)),
+                    expected=(len(clips), len(self.labels)),
                 )
             sharp = np.clip(fine.astype(np.float64), 1e-12, 1) ** self._power
-            found[list(maps)] = sharp / sharp.sum(1, keepdims=True)
+            found[list(clips)] = sharp / sharp.sum(1, keepdims=True)
         return found
 
-    def _maps(self, window: PoseStream) -> NDArray[np.float32] | None:
-        """(K,T,h,w) of one person in the square about all keypoints."""
+    def _clip(self, window: PoseStream) -> NDArray[np.float32] | None:
+        """One row of the input: one person in the square about all keypoints."""
         xy, score = window.xy[:, self._places], window.score[:, self._places]
         score = np.where(score >= self._recipe.keypoint_score, score, 0)
         box = compact_box(xy, score, threshold=0.0)
         if box is None or (box[2] - box[0]) < LEAST_PX:
             return None
         size = self._recipe.size
-        return window_maps(xy[None], score[None], Window.of(box).resized(size, size), self._recipe, self.skeleton)
+        return self._draw(xy, score, Window.of(box).resized(size, size), self._recipe)
 
     def recognise(self, stream: PoseStream) -> list[Action]:
         """What one person did, from the whole stream: spans that do not overlap."""
@@ -200,6 +199,38 @@ def texts(engine: Engine, name: str) -> tuple[str, ...]:
     if not good or len(set(value)) != len(value):
         raise WeightsError(f"the card in {engine.path} has no {name}", got=repr(value)[:60], expected="different texts")
     return tuple(value)
+
+
+def _input_of(engine: Engine) -> tuple[int | None, int | None, int | None, _Draw]:
+    """Keypoints, frames and cells of the input, None where the graph leaves them free, and what makes it of a window.
+
+    Raises
+    ------
+    WeightsError
+        The file is no action network.
+    """
+    shape = engine.shape
+    if engine.card.get("kind") == "action" and "fine" in engine.outputs:
+        if len(shape) == 4:
+            return shape[0], shape[1], shape[2], _maps
+        if len(shape) == 3 and shape[2] == 3:
+            return shape[1], shape[0], None, _points
+    raise WeightsError(
+        f"{engine.path} is no action network",
+        got=f"kind {engine.card.get('kind')!r}, outputs {', '.join(engine.outputs)}, input {shape}",
+        expected="a card of kind 'action', input (N,K,T,h,w) or (N,T,K,3), output 'fine'",
+        hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
+    )
+
+
+def _maps(xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
+    """(K,T,h,w) maps of keypoints (T,K,2) px and scores (T,K)."""
+    return keypoint_maps(square.points(xy, recipe.cells)[None], score[None], square.size, recipe.sigma)
+
+
+def _points(xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
+    """(T,K,3) places in cells and scores of the same."""
+    return np.concatenate([square.points(xy, recipe.cells), score[..., None]], -1).astype(np.float32)
 
 
 def _share(engine: Engine, name: str, default: float, most: float = 1.0) -> float:

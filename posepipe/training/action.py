@@ -16,7 +16,7 @@ from posepipe.datasets.order import MixedOrder
 from posepipe.evaluation.action import mean_class_accuracy, top_accuracy
 from posepipe.models.pcan import LossWeights, Pcan, fuse
 from posepipe.training.action_batch import Batch, ClipMaker, collate, collate_tests, mix
-from posepipe.training.action_card import action_card, build_action, card_form, card_skeleton, load_action
+from posepipe.training.action_card import action_card, build_action, card_form, load_action
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.action_sources import open_store, read_sources, training_parts
 from posepipe.training.engine import EngineModule, Run, TrainingData, fit, loading
@@ -37,10 +37,8 @@ class ActionModule(EngineModule):
     def __init__(self, network: Pcan, recipe: ActionRecipe, card: dict[str, Any]) -> None:
         super().__init__(network, recipe.engine)
         self.settings = recipe
-        form = card_form(card)
-        self.size, self.classes = form.size, len(card["labels"])
-        points = recipe.network == "points"
-        self.maker = ClipMaker(card_skeleton(card), form, recipe.sigma, limbs=recipe.limbs, points=points)
+        self.size, self.classes = int(card["size"]), len(card["labels"])
+        self.maker = ClipMaker(card)
         own = vars(recipe.loss)
         self.weights = LossWeights(**{name: value for name, value in own.items() if name != "smoothing"})
         self._said: list[tuple[Tensor, ...]] = []

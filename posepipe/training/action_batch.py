@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posepipe.datasets.action_views import PX_PER_CELL, ActionView, ViewForm
-from posepipe.skeleton import Skeleton
+from posepipe.datasets.action_views import PX_PER_CELL, ActionView
+from posepipe.training.action_card import card_form, card_skeleton
 from posepipe.training.action_maps import keypoint_maps, limb_maps
-from posepipe.training.action_points import point_features
+from posepipe.training.action_points import first_person, point_features
 from posepipe.training.action_recipe import MixRecipe
 
 __all__ = ["ClipMaker", "collate", "collate_tests", "mix"]
@@ -56,38 +57,33 @@ class ClipMaker(nn.Module):
 
     Parameters
     ----------
-    skeleton
-        Of the keypoints.
-    form
-        Which streams there are.
-    sigma
-        Standard deviation of the gaussians, cells.
-    limbs
-        Whether maps of limbs follow.
-    points
-        Numbers of keypoints take the place of maps.
+    card
+        Of the network, from `posepipe.training.action_card.action_card`: which streams there are, what they take.
     """
 
     edges: Tensor
     mean: Tensor
     deviation: Tensor
 
-    def __init__(
-        self, skeleton: Skeleton, form: ViewForm, sigma: float, *, limbs: bool = False, points: bool = False
-    ) -> None:
+    def __init__(self, card: Mapping[str, Any]) -> None:
         super().__init__()
-        self.sigma, self.limbs, self.points = sigma, limbs, points
+        form = card_form(card)
         self.pose, self.rgb = form.pose, form.rgb
-        self.register_buffer("edges", torch.from_numpy(skeleton.edge_index.copy()), persistent=False)
+        self.sigma, self.limbs, self.points = card["sigma"], card["limbs"], card["network"] == "points"
+        self.register_buffer("edges", torch.from_numpy(card_skeleton(card).edge_index.copy()), persistent=False)
         for name, value in (("mean", _MEAN), ("deviation", _DEVIATION)):
             self.register_buffer(name, torch.tensor(value), persistent=False)
 
     def forward(self, batch: Batch, size: int) -> Batch:
-        """``pose`` (N,C,T,size,size) in [0,1] and ``rgb`` (N,3,T,S,S) normalised, of the streams that there are."""
+        """``pose`` and ``rgb`` (N,3,T,S,S) normalised, of the streams that there are.
+
+        ``pose`` is maps (N,C,T,size,size) in [0,1], or for a network of points (N,C,T,1,1), what
+        `posepipe.training.action_points.point_features` makes of the first person.
+        """
         clips: Batch = {}
         given = batch["points"], batch["score"]
         if self.pose and self.points:
-            clips["pose"] = point_features(*given, self.edges, size)
+            clips["pose"] = point_features(first_person(*given), self.edges, size)
         elif self.pose:
             maps = keypoint_maps(*given, size, self.sigma)
             more = [limb_maps(*given, self.edges, size, self.sigma)] if self.limbs else []

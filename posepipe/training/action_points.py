@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["point_channels", "point_features"]
+__all__ = ["first_person", "point_channels", "point_features"]
 
 # Frames between which the slower motion is taken.
 _SLOW = 4
@@ -22,8 +22,8 @@ def point_channels(keypoints: int, edges: int) -> int:
     return 2 * keypoints * 3 + keypoints + 2 * edges + keypoints * (keypoints - 1) // 2 + 2
 
 
-def point_features(points: Tensor, score: Tensor, edges: Tensor, size: int) -> Tensor:
-    """Numbers of the first person of each clip; those of missing keypoints are 0.
+def first_person(points: Tensor, score: Tensor) -> Tensor:
+    """Keypoints (N,T,K,3) of the first person of each clip: x, y and score; of score 0 where there is nobody.
 
     Parameters
     ----------
@@ -31,6 +31,18 @@ def point_features(points: Tensor, score: Tensor, edges: Tensor, size: int) -> T
         (N,P,T,K,2) float32 cells.
     score
         (N,P,T,K) float32; 0 = missing.
+    """
+    people = torch.cat((points, score[..., None]), -1)
+    return people[:, 0] if people.shape[1] else people.new_zeros(len(people), *people.shape[2:])
+
+
+def point_features(keypoints: Tensor, edges: Tensor, size: int) -> Tensor:
+    """Numbers of one person; those of missing keypoints are 0.
+
+    Parameters
+    ----------
+    keypoints
+        (N,T,K,3) float32: x and y in cells, and the score; 0 = missing.
     edges
         (E,2) int64 the keypoints that each limb joins.
     size
@@ -41,17 +53,15 @@ def point_features(points: Tensor, score: Tensor, edges: Tensor, size: int) -> T
     (N,C,T,1,1) float32: places about the middle of the body, motion from frame to frame and over four frames, scores,
     limbs, distances, and the middle, in sides of the window.
     """
-    if points.shape[1] == 0:
-        points = points.new_zeros(len(points), 1, *points.shape[2:])
-        score = points[..., 0]
-    xy, there = points[:, 0] / size - 0.5, (score[:, 0] > 0).to(points.dtype)[..., None]
+    xy, score = keypoints[..., :2] / size - 0.5, keypoints[..., 2]
+    there = (score > 0).to(keypoints.dtype)[..., None]
     middle = (xy * there).sum(2, keepdim=True) / there.sum(2, keepdim=True).clamp(min=1)
     places = (xy - middle) * there
-    first, second = torch.triu_indices(points.shape[3], points.shape[3], 1, device=points.device)
+    first, second = torch.triu_indices(xy.shape[2], xy.shape[2], 1, device=xy.device)
     both = there[:, :, first, 0] * there[:, :, second, 0]
     apart = (xy[:, :, first] - xy[:, :, second]).pow(2).sum(-1).clamp(min=1e-8).sqrt() * both
     limbs = (xy[:, :, edges[:, 1]] - xy[:, :, edges[:, 0]]) * there[:, :, edges[:, 0]] * there[:, :, edges[:, 1]]
-    parts = (places, _FAST * _motion(xy, there, 1), _motion(xy, there, _SLOW), score[:, 0], limbs, apart, middle)
+    parts = (places, _FAST * _motion(xy, there, 1), _motion(xy, there, _SLOW), score, limbs, apart, middle)
     # About as spread as normal numbers, so that no part drowns another.
     return (4 * torch.cat([part.flatten(2) for part in parts], 2)).transpose(1, 2)[..., None, None]
 

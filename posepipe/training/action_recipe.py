@@ -9,7 +9,7 @@ from posepipe.errors import ConfigError
 from posepipe.training.recipe import EngineRecipe, ExportRecipe
 from posepipe.training.table import setting, tables
 
-__all__ = ["ActionRecipe", "ActionSource", "LossRecipe", "MixRecipe", "PartsRecipe"]
+__all__ = ["ActionExport", "ActionRecipe", "ActionSource", "LossRecipe", "MixRecipe", "PartsRecipe"]
 
 NETWORKS = ("light", "full", "points")
 FORMATS = ("csv", "jhmdb", "jhmdb14", "ma52", "ntu", "npz", "pickle", "upfall", "utkinect")
@@ -66,6 +66,15 @@ class MixRecipe:
 
 
 @dataclass(frozen=True)
+class ActionExport(ExportRecipe):
+    """What is written of a finished training, and how `posepipe run` uses the network."""
+
+    window_s: float = setting(0.0, "seconds that `posepipe run` shows it; 0: two", low=0.0, high=60.0)
+    temperature: float = setting(1.0, "probabilities are raised to its inverse", low=0.01, high=100.0)
+    abstain: float = setting(0.5, "`posepipe run` says nothing below this probability", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
 class ActionRecipe:
     """Training of an action network."""
 
@@ -103,7 +112,7 @@ class ActionRecipe:
     mix: MixRecipe = field(default_factory=MixRecipe, metadata={"help": "mixed clips"})
     variation: ActionVariation = field(default_factory=ActionVariation, metadata={"help": "how clips are varied"})
     engine: EngineRecipe = field(default_factory=EngineRecipe, metadata={"help": "schedule, optimiser, machine"})
-    export: ExportRecipe = field(default_factory=ExportRecipe, metadata={"help": "files to write at the end"})
+    export: ActionExport = field(default_factory=ActionExport, metadata={"help": "files to write at the end"})
 
     def __post_init__(self) -> None:
         both = self.form == "rgb+pose"

@@ -20,6 +20,7 @@ from posepipe.models.pcan import Pcan
 from posepipe.skeleton import Skeleton
 from posepipe.training.action_batch import Batch, ClipMaker, collate_tests
 from posepipe.training.action_card import card_form, card_skeleton
+from posepipe.training.action_points import first_person
 
 if TYPE_CHECKING:
     from posepipe.datasets.frame_pack import FramePack
@@ -98,8 +99,7 @@ def predict(
         The clips have another skeleton.
     """
     skeleton = _fitting(card, clips)
-    form, points = card_form(card), card["network"] == "points"
-    maker = ClipMaker(skeleton, form, card["sigma"], limbs=card["limbs"], points=points).to(device)
+    maker = ClipMaker(card).to(device)
     network = network.to(device).eval()
 
     def say(given: Batch) -> dict[str, tuple[Tensor, Tensor | None]]:
@@ -126,19 +126,18 @@ def predict_onnx(path: Path, card: Mapping[str, Any], clips: ActionSet, plan: Te
     if plan.scales != (1.0,):
         raise UsageError("an exported network looks at one size", got=f"scales {plan.scales}")
     skeleton = _fitting(card, clips)
-    maker = ClipMaker(skeleton, card_form(card), card["sigma"], limbs=card["limbs"])
+    maker, points = ClipMaker(card), card["network"] == "points"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    names, (given,) = [output.name for output in session.get_outputs()], session.get_inputs()
 
-    def say(maps: Tensor) -> tuple[Tensor, Tensor | None]:
-        found = dict(zip(names, map(torch.from_numpy, session.run(names, {"pose": maps.numpy()})), strict=True))
+    def say(batch: Batch, size: int) -> tuple[Tensor, Tensor | None]:
+        clips = first_person(batch["points"], batch["score"]) if points else maker(batch, size)["pose"]
+        found = dict(zip(names, map(torch.from_numpy, session.run(names, {given.name: clips.numpy()})), strict=True))
         return found["fine"], found.get("coarse")
 
     def speak(batch: Batch, size: int) -> dict[str, tuple[Tensor, Tensor | None]]:
-        views = [say(maker(batch, size)["pose"])]
-        if plan.flip:
-            views.append(say(maker(_mirrored(batch, skeleton, size), size)["pose"]))
-        return {"pose": _mean(views)}
+        views = [batch, _mirrored(batch, skeleton, size)] if plan.flip else [batch]
+        return {"pose": _mean([say(view, size) for view in views])}
 
     return _all_views(speak, card, clips, plan, None, 0)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from tiny_nets import RAISED, fixed_net, raised_net
+from tiny_nets import RAISED, fixed_net, raised_net, raised_points_net
 from walkers import BODY
 
 from posepipe.config import Config
@@ -19,14 +20,15 @@ from posepipe.stages.build import build_actions
 from posepipe.streams.spans import UNKNOWN
 from posepipe.streams.windows import windows_of
 from posepipe.types import FrameResult, Poses, PoseStream, Tracks
+from posepipe.volumes.window import compact_box
 
 WRIST = COCO17.keypoints.index("left_wrist")
 UP, DOWN = (0.16, -0.1), (0.17, 0.9)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return raised_net(tmp_path_factory.mktemp("nets") / "raised.onnx", COCO17.keypoints, WRIST)
+@pytest.fixture(scope="module", params=[raised_net, raised_points_net], ids=["maps", "points"])
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return request.param(tmp_path_factory.mktemp("nets") / "raised.onnx", COCO17.keypoints, WRIST)
 
 
 def body(wrist=UP, height=200.0, at=(100.0, 50.0)):
@@ -136,8 +138,19 @@ def test_three_frames_and_nobody_give_nothing(weights):
     assert network.recognise(nobody) == []
 
 
-def test_keypoints_are_found_by_their_names(weights, tmp_path):
-    few = raised_net(tmp_path / "few.onnx", ("nose", "left_wrist", "left_ankle"), 1)
+def test_a_window_with_nobody_in_it_is_unknown_beside_one_with_somebody(weights):
+    network = OnnxActions(weights, COCO17)
+    there = next(iter(windows_of(stream([body(UP)] * 20), 8, 8.0, 2))).stream
+    gone = replace(there, xy=there.xy * 0, score=there.score * 0, seen=~there.seen)
+    probs = network.classify([gone, there])
+    assert not probs[0].any()
+    assert probs[1].argmax() == 0
+    assert network.classify([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("net", [raised_net, raised_points_net])
+def test_keypoints_are_found_by_their_names(net, weights, tmp_path):
+    few = net(tmp_path / "few.onnx", ("nose", "left_wrist", "left_ankle"), 1)
     network = OnnxActions(few, COCO17)
     assert [span.label for span in network.recognise(stream([body(UP)] * 20))] == ["arms up"]
     order = (*COCO17.keypoints[::-1], "tail")
@@ -173,6 +186,27 @@ def test_temperature_and_threshold_are_those_of_the_card(tmp_path):
     assert {span.label for span in strict.recognise(stream([body(UP)] * 20))} == {UNKNOWN}
 
 
+def test_what_a_network_of_points_is_given(tmp_path):
+    """Places in cells of the square about the keypoints, half a pixel for a cell's middle; scores, the least ones 0."""
+    network = OnnxActions(raised_points_net(tmp_path / "net.onnx", COCO17.keypoints, WRIST), COCO17)
+    seen = []
+    network._engine.run = lambda rows: seen.append(rows) or [np.full((len(rows), 3), 1 / 3)]
+    window = next(iter(windows_of(stream([body(UP)] * 20), 8, 8.0, 2))).stream
+    score = np.full_like(window.score, 0.8)
+    score[3, 5], score[:, 9] = 0.09, 0.1
+    network.classify([replace(window, score=score)])
+    (given,) = seen[0]
+    assert given.shape == (8, 17, 3)
+    assert given.dtype == np.float32
+    known = np.where(score >= 0.1, score, 0)
+    np.testing.assert_allclose(given[..., 2], known)
+    x1, y1, x2, y2 = compact_box(window.xy, known)
+    assert x2 - x1 == pytest.approx(y2 - y1, abs=1)
+    scale = 16 / np.array([x2 - x1, y2 - y1])
+    np.testing.assert_allclose(given[..., :2], (window.xy + 0.5 - (x1, y1)) * scale - 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("net", [raised_net, raised_points_net])
 @pytest.mark.parametrize(
     ("card", "told"),
     [
@@ -180,7 +214,7 @@ def test_temperature_and_threshold_are_those_of_the_card(tmp_path):
         ({"labels": []}, "no labels"),
         ({"labels": ["a", "a", "b"]}, "no labels"),
         ({"labels": ["a", "b"]}, "outputs of another shape"),
-        ({"keypoints": ["nose"]}, "names 1 keypoints for 17 maps"),
+        ({"keypoints": ["nose"]}, "names 1 keypoints for an input of 17"),
         ({"frames": 9}, "says frames 9"),
         ({"cells": "middle"}, "bad cells"),
         ({"keypoint_score": 7}, "bad keypoint_score"),
@@ -189,10 +223,17 @@ def test_temperature_and_threshold_are_those_of_the_card(tmp_path):
         ({"temperature": "warm"}, "bad temperature"),
     ],
 )
-def test_cards_that_do_not_fit_are_refused(tmp_path, card, told):
-    path = raised_net(tmp_path / "net.onnx", COCO17.keypoints, WRIST, **card)
+def test_cards_that_do_not_fit_are_refused(tmp_path, net, card, told):
+    path = net(tmp_path / "net.onnx", COCO17.keypoints, WRIST, **card)
     with pytest.raises(WeightsError, match=told):
         OnnxActions(path, COCO17).recognise(stream([body(UP)] * 20))
+
+
+def test_a_card_that_lacks_the_size_of_the_square_is_refused(tmp_path):
+    """Maps have it, keypoints do not."""
+    path = raised_points_net(tmp_path / "net.onnx", COCO17.keypoints, WRIST, size=None)
+    with pytest.raises(WeightsError, match="bad size"):
+        OnnxActions(path, COCO17)
 
 
 def test_other_networks_and_files_are_refused(tmp_path):

@@ -26,10 +26,10 @@ from posepipe.skeleton import COCO17
 from posepipe.training.action import fit_action, train_action
 from posepipe.training.action_batch import collate, mix
 from posepipe.training.action_card import load_action, onnx_card
-from posepipe.training.action_recipe import ActionRecipe, ActionSource, MixRecipe
+from posepipe.training.action_recipe import ActionExport, ActionRecipe, ActionSource, MixRecipe
 from posepipe.training.action_sources import hold_out, read_sources, training_parts
 from posepipe.training.action_test import TestPlan, average, predict, predict_onnx
-from posepipe.training.recipe import EngineRecipe, ExportRecipe
+from posepipe.training.recipe import EngineRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,6 +72,16 @@ def test_test_views_are_the_same_each_time_and_share_a_window() -> None:
         np.testing.assert_array_equal(a.points, b.points)
     heads = np.stack([view.points[0, :, 0] for view in first])  # the head does not move
     np.testing.assert_allclose(heads, np.broadcast_to(heads[0, 0], heads.shape), atol=1e-4)
+
+
+def test_even_views_of_as_many_frames_as_the_clip_has_are_the_clip() -> None:
+    """A keypoint that the frame before lacks is not lost by the last bit of a place."""
+    clips = tiny_set(1, 0)
+    score = np.ones((1, 20, 4), np.float32)
+    score[:, ::2, 2] = 0
+    gaps = replace(clips, samples=(replace(clips.samples[0], score=score),))
+    (view,) = TestViews(gaps, ViewForm(frames=20, size=16, even=True))[0]
+    np.testing.assert_array_equal(view.score, score)
 
 
 def test_points_with_depth_are_seen_from_the_side() -> None:
@@ -159,7 +169,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_action_npz(folder / "set.npz", tiny_set())
     recipe = tiny_recipe(
         validation_part="test", sources=(ActionSource("npz", "set.npz"),), data=str(folder), samples=48, limbs=True,
-        engine={"epochs": 10, "learning_rate": 5e-3, "batch": 8}, export=ExportRecipe("net", licence="none"),
+        engine={"epochs": 10, "learning_rate": 5e-3, "batch": 8}, export=ActionExport("net", licence="none"),
     )  # fmt: skip
     train_action(recipe, folder)
     return folder
