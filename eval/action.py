@@ -16,14 +16,12 @@ from action_tables import write_tables
 #: what was tried on the cut-out clips; each differs from the recipe as it says
 PICKS: dict[str, dict[str, str]] = {
     "as the recipe": {},
-    "stronger variation": {
-        "variation.rotate": "25", "variation.shear": "0.2", "variation.shape": "0.015", "variation.time": "0.5",
-        "variation.drop": "0.1", "mix.mixup": "0.8",
-    },
     "without PCAN's parts": {
-        "parts.fine_prototypes": "false", "parts.coarse": "false", "parts.rectification": "false",
+        "parts.fine_prototypes": "false",
+        "parts.coarse": "false",
+        "parts.rectification": "false",
     },
-}  # fmt: skip
+}
 #: each part of the recipe off in turn
 ABLATION: dict[str, dict[str, str]] = {
     "nothing": {},
