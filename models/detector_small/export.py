@@ -8,11 +8,13 @@ only the ONNX file is, from the safetensors beside this script.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from posepipe.config import cache_root, data_root
+from posepipe.datasets.boxes import BoxedImage
 from posepipe.io.atomic import atomic_path
 from posepipe.io.weights import read_card
 from posepipe.models.detector import PersonDetector
@@ -41,6 +43,23 @@ PUBLISHED = ["COCO 2017 train (PicoDet-S 416 LCNet, PaddleDetection, Apache-2.0)
 TUNED = ["people", "streets", "LSP extended train", "COCO 2017 train (204 pictures)"]
 
 
+def tell(name: str, network: PersonDetector, images: Sequence[BoxedImage]) -> float:
+    """Print a network's figures on the validation pictures; returns its score."""
+    seen = look(network, SIZE, images)
+    figures = precision_by_source(images, seen)
+    score = validation_score(figures)
+    rows = " ".join(f"{source} {value:.4f}" for source, value in figures.items())
+    print(f"{name}: score {score:.4f} ({rows})")
+    print("  F1 by threshold: " + " ".join(f"{t:.2f} {f1(images, seen, t):.3f}" for t in THRESHOLDS), flush=True)
+    return score
+
+
+def write_tensors(network: PersonDetector, path: Path) -> None:
+    """A network's weights as safetensors."""
+    with atomic_path(path) as unfinished:
+        save_file({name: value.detach().contiguous() for name, value in network.state_dict().items()}, unfinished)
+
+
 def choose(start: PersonDetector, run_dir: Path, shares: list[float]) -> tuple[PersonDetector, float]:
     """The best of the blends by the validation score, and its share; prints every candidate's figures."""
     tuned = averaged_weights(run_dir / BEST)
@@ -49,12 +68,7 @@ def choose(start: PersonDetector, run_dir: Path, shares: list[float]) -> tuple[P
     for share in shares:
         candidate = PersonDetector()
         candidate.load_state_dict(blend(start.state_dict(), tuned, share))
-        seen = look(candidate, SIZE, images)
-        figures = precision_by_source(images, seen)
-        score = validation_score(figures)
-        rows = " ".join(f"{source} {value:.4f}" for source, value in figures.items())
-        print(f"share {share:.2f}: score {score:.4f} ({rows})")
-        print("  F1 by threshold: " + " ".join(f"{t:.2f} {f1(images, seen, t):.3f}" for t in THRESHOLDS), flush=True)
+        score = tell(f"share {share:.2f}", candidate, images)
         if score > best_score:
             best, best_share, best_score = candidate, share, score
     return best, best_share
@@ -84,9 +98,7 @@ def main() -> None:
     detector, share = load_picodet_package(options.package), 0.0
     if options.run_dir:
         detector, share = choose(detector, options.run_dir, options.shares)
-    weights = {name: value.detach().contiguous() for name, value in detector.state_dict().items()}
-    with atomic_path(TENSORS) as unfinished:
-        save_file(weights, unfinished)
+    write_tensors(detector, TENSORS)
     trained_on = PUBLISHED + (TUNED if share > 0 else [])
     write_detector(detector, SIZE, CARD | {"trained_on": trained_on, "tuned_share": share}, ONNX)
     print(f"wrote share {share:.2f} to {ONNX}")
