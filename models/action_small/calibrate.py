@@ -4,8 +4,8 @@
     python models/action_small/calibrate.py action_small.onnx WINDOWS/test.npz test never
 
 NETWORK is a checkpoint of a training, or an exported file, whose own temperature and threshold are taken. With --fit
-the temperature is the one of the least negative log-likelihood, the threshold the least one at which nine in ten of
-the windows of which something is said are told right.
+the temperature is the one of the least negative log-likelihood, and the threshold the highest at which all but one in
+fifty of the windows told right are still told: as much as possible of what is not known shall be `unknown`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from posepipe.training.action_card import load_action, onnx_card
 from posepipe.training.action_test import TestPlan, predict, predict_onnx
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 65)
-THRESHOLDS = np.arange(0.30, 0.96, 0.01)
-RIGHT = 0.9
+KEPT = 0.98
 _ONE_VIEW = TestPlan(clips=1, batch=32)
 
 
@@ -90,12 +89,9 @@ def fitted_temperature(probs: NDArray[np.float64], labels: NDArray[np.int64]) ->
 
 
 def fitted_threshold(probs: NDArray[np.float64], labels: NDArray[np.int64], names: tuple[str, ...]) -> float:
-    """The least threshold at which what is said is right often enough."""
-    for threshold in THRESHOLDS:
-        said = answered(probs, names, threshold)
-        if said.any() and (probs.argmax(1) == labels)[said].mean() >= RIGHT:
-            return float(threshold)
-    return float(THRESHOLDS[-1])
+    """The highest threshold, in hundredths, at which enough of what is told right is still told."""
+    told = (probs.argmax(1) == labels) & answered(probs, names, 0.0)
+    return float(np.floor(100 * np.quantile(probs[told].max(1), 1 - KEPT)) / 100)
 
 
 def answered(probs: NDArray[np.float64], names: tuple[str, ...], threshold: float) -> NDArray[np.bool_]:
