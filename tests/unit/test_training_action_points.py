@@ -151,10 +151,10 @@ def test_the_pipeline_sees_what_training_sees(trained: Path) -> None:
     stage = OnnxActions(trained / "net.onnx", card_skeleton(card))
     assert (stage.samples, stage.rate, stage.rules.abstain) == (8, 8.0, 0.4)
     seen = windows()
-    samples = [
+    samples = tuple(
         ActionSample(f"{number}", 0, window.xy[None], window.score[None], np.arange(8), part="test")
         for number, window in enumerate(seen)
-    ]
+    )
     clips = ActionSet("windows", card_skeleton(card), tiny_set().classes, samples)
     said = predict(network, card, clips, TestPlan(1))["pose"].fine
     warm = np.sqrt(said) / np.sqrt(said).sum(1, keepdims=True)

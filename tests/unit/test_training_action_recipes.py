@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip("lightning", reason="needs the train extra")
 
 from clips import write_clip
 
+from posepipe.io.weights import read_card, weights_path
 from posepipe.training.action_card import load_action
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.plan import find_recipe, make_plan, train
@@ -49,6 +51,18 @@ def test_the_recipe_of_ntu60_is_the_plan() -> None:
     for stage in ("rgb", "pose"):
         first = recipe(f"action_ntu60_{stage}")
         assert (first.form, first.engine, first.loss) == (stage, engine, loss)
+
+
+def test_the_network_that_ships_is_the_one_of_its_recipe() -> None:
+    made = recipe(str(Path(__file__).parents[2] / "models/action_small/recipe.toml"))
+    card = read_card(weights_path("action_small")).values
+    for name in ("form", "network", "frames", "size", "cells", "keypoint_score", "sampling"):
+        assert card[name] == getattr(made, name), name
+    export = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(made.export).items()}
+    assert {name: card[name] for name in export} == export
+    chosen = recipe(str(Path(__file__).parents[2] / "models/action_small/calibration.toml"))
+    same = {"sources": made.sources, "validation_part": made.validation_part, "export": made.export}
+    assert replace(chosen, **same) == made
 
 
 def ntu(folder: Path) -> Path:
