@@ -70,15 +70,17 @@ def _entry(name: str) -> PublicWeights | None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from posepipe.io.weights import list_weights, verify_weights
+    from posepipe.io.weights import list_weights, read_card, verify_weights
     from posepipe.io.zoo import problem_of, read_receipt, terms_of
 
     entry = _entry(arguments.name)
     if entry is None:
         own = next(row for row in list_weights() if row.name == arguments.name)
-        terms = terms_of(own.path)
+        terms, problem = terms_of(own.path), verify_weights(own)
         rows = {"name": own.name, "kind": own.kind, "licence": own.licence, "trained on": terms.trained_on or ""}
-        rows |= {"sha256": own.sha256, "file": str(own.path), "state": verify_weights(own) or "comes with the package"}
+        card = {} if problem else read_card(own.path).values
+        rows |= {name: ", ".join(card[name]) for name in ("labels", "keypoints") if name in card}
+        rows |= {"sha256": own.sha256, "file": str(own.path), "state": problem or "comes with the package"}
     else:
         size = "x".join(map(str, entry.input_size)) if entry.input_size else "any size"
         state = (problem_of(entry) or "fetched, verified") if entry.path.is_file() else "not fetched"

@@ -24,6 +24,7 @@ class ActionVariation:
     rotate: float = _range(0.0, "largest rotation of the picture, degrees", high=180.0)
     shear: float = _range(0.0, "largest shear, in parts")
     view: float = _range(0.0, "keypoints with depth: largest turn of the camera about them, degrees", high=180.0)
+    sway: float = _range(0.0, "keypoints: how far a carried camera shakes, typically, in parts of the people's size")
     time: float = _range(1.0, "least share of the clip that is looked at", 0.01)
     shape: float = _range(0.0, "standard deviation of a keypoint's lasting shift, in parts of the window's sides")
     jitter: float = _range(0.0, "standard deviation of a keypoint's shift in a frame, in parts of the window's sides")

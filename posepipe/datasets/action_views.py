@@ -27,6 +27,8 @@ Float = NDArray[np.floating]
 PX_PER_CELL = 4
 # A window about people too small for the usual one is at least so wide, px.
 _LEAST_SIDE = 10.0
+# A carried camera turns so many times as far as it shakes, and shakes so often in a clip.
+_TURN, _SHAKES = 4.0, (0.5, 5.0)
 # Grid on which crops are drawn, in sides of the maps: 256 of 224 px in the published recipes.
 _MARGIN = 8 / 7
 
@@ -120,6 +122,7 @@ class TrainingViews:
             return first + sample_train(count, length, rng).astype(np.float64)
 
         xy, score = _seen(sample, form, draw(form.frames), _turned(rng, how.view))
+        xy = _swayed(xy, score, rng, how.sway) if how.sway else xy
         window, matrix = _window(xy, score, _sheared(rng, how), _picture_size(sample, self.store))
         window = _moved(window, rng, how)
         side = int(form.size * PX_PER_CELL * _MARGIN)
@@ -227,6 +230,19 @@ def _sheared(rng: np.random.Generator, how: ActionVariation) -> NDArray[np.float
     across, down = rng.uniform(-how.shear, how.shear, 2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.asarray(turn @ np.array([[1, across], [down, 1]]), np.float64)
+
+
+def _swayed(xy: NDArray[np.float64], score: Float, rng: np.random.Generator, sway: float) -> NDArray[np.float64]:
+    """Keypoints (P,T,K,2) px as a camera sees them that is carried: it turns steadily, and shakes in a few waves."""
+    found = xy[score > 0]
+    if not len(found):
+        return xy
+    size = sway * abs(rng.normal()) * float(np.ptp(found, axis=0).max())
+    time = np.linspace(-0.5, 0.5, xy.shape[1])
+    way = _TURN * time[:, None] * rng.normal(0, 1, 2)
+    for rate, phase in zip(rng.uniform(*_SHAKES, 3), rng.uniform(0, 1, 3), strict=True):
+        way = way + np.sin(2 * np.pi * (rate * time + phase))[:, None] * rng.normal(0, 1, 2)
+    return np.asarray(xy + size * way[:, None], np.float64)
 
 
 def _window(

@@ -84,6 +84,29 @@ def test_even_views_of_as_many_frames_as_the_clip_has_are_the_clip() -> None:
     np.testing.assert_array_equal(view.score, score)
 
 
+def test_a_carried_camera_moves_everything_alike_and_never_far() -> None:
+    """The body keeps its shape in every frame, the way is smooth, and the window holds all of it."""
+    clips = tiny_set(1, 0)
+    calm = ActionVariation(flip=0, area=(1, 1), aspect=(1, 1))
+    ways = []
+    for seed in range(20):
+        still, moved = (
+            TrainingViews(clips, ViewForm(frames=32, size=64, even=True), how)[1, seed].points[0]
+            for how in (calm, replace(calm, sway=0.05))
+        )
+        shape, wanted = (points - points[:, :1] for points in (moved, still))
+        scale = np.linalg.norm(shape, axis=-1).max() / np.linalg.norm(wanted, axis=-1).max()
+        assert scale <= 1 + 1e-6
+        np.testing.assert_allclose(shape, scale * wanted, atol=0.5)
+        assert moved.min() > 0
+        assert moved.max() < 63
+        way = (moved[:, 0] - moved[:, 0].mean(0)) / scale
+        ways.append(np.abs(way).max())
+        assert np.abs(np.diff(way, axis=0)).max() < 0.7 * np.ptp(way, axis=0).max() + 1e-6
+    assert np.median(ways) > 64 * 0.03
+    assert np.std(ways) > 0.5
+
+
 def test_points_with_depth_are_seen_from_the_side() -> None:
     clips = tiny_set(1, 0)
     deep = np.concatenate([clips.samples[0].xy, 40 * np.ones((1, 20, 4, 1), np.float32)], -1)
