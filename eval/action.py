@@ -36,7 +36,7 @@ ABLATION: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 SEEDS, SPLITS, FOLDS = (1, 2, 3), ("1", "2", "3"), (1, 2, 3)
-#: views of clips that a training looks at, where it is not as many as the recipe says: half and a quarter of JHMDB's ...
+#: views of clips that a training looks at, where not as many as the recipe says: half and a quarter of JHMDB's ...
 HALF, QUARTER = 104_000, 52_000
 #: ... and what a CPU has time for on UP-Fall, whose pictures take two hundred times as long as keypoints
 UPFALL_POINTS, UPFALL_PICTURES = 26_000, 3_840
