@@ -31,7 +31,7 @@ _UPFALL = """66 clips of one subject, 11 activities; poses by posepipe's own det
 whom takes up most of the picture. `trial`: trials 1 and 2 train, 3 is tested (22 clips). `camera`: camera 1 trains,
 camera 2 is tested (33 clips). Pictures: 24 frames a clip, four of them a view, of 64 px. Five of the activities are
 falls that differ in how one falls."""
-_ABLATION = """JHMDB, split 1, seed 1, a quarter of the recipe's views: PCAN with all its parts, and each off in turn;
+_ABLATION = """JHMDB, split 1, seed 1, half of the recipe's views: PCAN with all its parts, and each off in turn;
 the columns show what looking more often at test time is worth. 176 clips and one seed: a difference of less than about
 three clips (1.7) says nothing. (The gates between the streams: see UP-Fall, `rgb+pose_ungated`.)"""
 
