@@ -55,7 +55,7 @@ $(ACTION)/upfall/trial.npz: $(FULL)/.ready
 	$(FULL)/bin/posepipe run $(DATA)/upfall/*.mp4 -o $(ACTION)/upfall_runs --no-video --no-actions
 	$(FULL)/bin/python datasets/prepare_upfall_actions.py $(ACTION)/upfall_runs $(ACTION)/upfall
 
-action: $(ACTION)/upfall/trial.npz  ## action networks on JHMDB, UTKinect and UP-Fall, each part off in turn (wants a GPU)
+action: $(ACTION)/upfall/trial.npz  ## action networks on JHMDB, UTKinect and UP-Fall, each part off in turn (two hours)
 	$(FULL)/bin/python eval/action.py train --out $(ACTION) --upfall $(ACTION)/upfall
 	$(FULL)/bin/python eval/action.py table --out $(ACTION)
 	$(FULL)/bin/python eval/action_run.py --runs $(ACTION)/upfall_runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -179,8 +180,8 @@ def _confused(runs: _Runs) -> str:
 
 def _made(runs: _Runs) -> str:
     machines = sorted({str(about["device"]) for about in runs.about.values()})
-    kinds = {name.rpartition("-")[0]: about["views"] for name, about in runs.about.items()}
-    views = ", ".join(f"{name} {count:,}" for name, count in sorted(kinds.items()))
+    kinds = {re.sub(r"(-[123])+$", "", name): about["views"] for name, about in runs.about.items()}
+    views = ", ".join(f"{name} {count:,}" for name, count in sorted(kinds.items()) if not name.startswith("without"))
     packages = ", ".join(f"{name} {number}" for name, number in versions(("torch", "lightning", "numpy")).items())
     return f"{date.today():%Y-%m-%d} (UTC), {', '.join(machines)}; {packages}. Views a training looked at: {views}."
 
