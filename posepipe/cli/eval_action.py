@@ -150,11 +150,10 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
 
 def _clips(arguments: argparse.Namespace, named: str, card: dict[str, Any]) -> ActionSet:
     """The part of the set, with the keypoints that the network takes."""
-    from posepipe.cli.eval_two_stream import parted
     from posepipe.datasets.action_formats import open_action_set
     from posepipe.training.action_card import card_skeleton
 
-    form, path, protocol = parted(named)
+    form, path, protocol = eval_two_stream.parted(named)
     clips = open_action_set(form, path, protocol, arguments.runs, arguments.videos)
     clips = clips if arguments.part == "all" else clips.of_part(arguments.part)
     return clips.mapped(card_skeleton(card))
