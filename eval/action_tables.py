@@ -181,7 +181,9 @@ def _confused(runs: _Runs) -> str:
 def _made(runs: _Runs) -> str:
     machines = sorted({str(about["device"]) for about in runs.about.values()})
     kinds = {re.sub(r"(-[123])+$", "", name): about["views"] for name, about in runs.about.items()}
-    views = ", ".join(f"{name} {count:,}" for name, count in sorted(kinds.items()) if not name.startswith("without"))
+    views = ", ".join(
+        f"{name} {count:,}" for name, count in sorted(kinds.items()) if not name.startswith(("pick", "without"))
+    )
     packages = ", ".join(f"{name} {number}" for name, number in versions(("torch", "lightning", "numpy")).items())
     return f"{date.today():%Y-%m-%d} (UTC), {', '.join(machines)}; {packages}. Views a training looked at: {views}."
 
