@@ -77,8 +77,9 @@ def _show(arguments: argparse.Namespace) -> int:
     if entry is None:
         own = next(row for row in list_weights() if row.name == arguments.name)
         terms, problem = terms_of(own.path), verify_weights(own)
-        rows = {"name": own.name, "kind": own.kind, "licence": own.licence, "trained on": terms.trained_on or ""}
         card = {} if problem else read_card(own.path).values
+        rows = {"name": own.name, "version": str(card.get("version", "")), "kind": own.kind, "licence": own.licence}
+        rows["trained on"] = terms.trained_on or ""
         rows |= {name: ", ".join(card[name]) for name in ("labels", "keypoints") if name in card}
         rows |= {"sha256": own.sha256, "file": str(own.path), "state": problem or "comes with the package"}
     else:

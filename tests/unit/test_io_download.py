@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import socket
 import stat
 import threading
@@ -345,7 +346,9 @@ def test_mistakes_on_the_command_line(capsys, tmp_path):
     assert "cannot be read" in capsys.readouterr().err
     assert main(["models", "fetch", "sppe_small"]) == 0
     assert main(["models", "show", "sppe_small"]) == 0
-    assert "comes with the package" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "comes with the package" in shown
+    assert re.search(r"^version: +\d+\.\d+\.\d+$", shown, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("listed")
