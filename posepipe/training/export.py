@@ -70,7 +70,8 @@ def onnx_bytes(
     input_name
         Name of the input.
     """
-    with warnings.catch_warnings():
+    # A network that is exported amid a training with mixed precision keeps its own: casts would end up in the graph.
+    with warnings.catch_warnings(), torch.autocast(image.device.type, enabled=False):
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             module, (image,), dynamo=True, opset_version=OPSET, verbose=False,

@@ -35,8 +35,7 @@ class FrozenStem:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        with torch.autocast("cpu", enabled=False):  # mixed precision would end up in the exported graph
-            model = onnx_bytes(Stem(), example, outputs)
+        model = onnx_bytes(Stem(), example, outputs)
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: Tensor) -> list[Tensor]:
