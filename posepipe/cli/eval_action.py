@@ -49,14 +49,14 @@ def add(kinds: Commands) -> None:
     )
     action.add_argument("--runs", type=Path, metavar="DIR", help="folder of results of `posepipe run` (csv, upfall)")
     action.add_argument("--videos", type=Path, metavar="DIR", help="folder of the videos, where the set does not say")
-    action.add_argument("--clips", type=int, default=10, metavar="N", help="views in time of each clip (default 10)")
+    action.add_argument("--clips", type=int, metavar="N", help="views in time of each clip (default 10)")
     action.add_argument("--flip", action="store_true", help="look at every view mirrored too")
-    action.add_argument("--scales", default="1", metavar="A,B", help="sizes relative to that of training (default 1)")
+    action.add_argument("--scales", metavar="A,B", help="sizes relative to that of training (default 1)")
     action.add_argument("--weights", metavar="A,B", help="weights of the networks (default: equal ones)")
     action.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON as well")
     action.add_argument("--csv", type=Path, metavar="FILE", help="write what is said of each clip as well")
     action.add_argument("--confusion", type=Path, metavar="FILE", help="draw the confusion matrix (.png, .pdf, .svg)")
-    action.set_defaults(command=_action)
+    action.set_defaults(command=_action, **_VIEWS)
 
 
 def _action(arguments: argparse.Namespace) -> int:
