@@ -81,7 +81,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, image: Tensor, maps: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What the teacher sees.
+        """What the teacher sees, as it is taught.
 
         Parameters
         ----------
@@ -95,11 +95,36 @@ class Teacher:
         taught, confidence
             (N,K,h,w), each map summing to 1, and (N,K) in [0,1].
         """
+        return self.teach(self.look(image, maps))
+
+    @torch.no_grad()
+    def look(self, image: Tensor, maps: tuple[int, int]) -> Tensor:
+        """The teacher's own maps (N,K,h,w) of crops, on the student's cells; the greatest value is the confidence."""
         if self._size is not None and tuple(image.shape[2:]) != self._size:
             image = functional.interpolate(image, self._size, mode="bilinear", antialias=True)
         seen = self._run(image).float().clamp_min(0)
         confidence = _mass_about_peak(seen) if self._posterior else seen.amax((-2, -1)).clamp(0, 1)
-        seen = self._on_students_cells(seen, (image.shape[2], image.shape[3]), maps) ** self._power
+        seen = self._on_students_cells(seen, (image.shape[2], image.shape[3]), maps)
+        return seen * (confidence / seen.amax((-2, -1)).clamp_min(1e-9))[..., None, None]
+
+    @torch.no_grad()
+    def teach(self, seen: Tensor, zoom: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps to learn, and how sure the teacher is, of what `look` gave.
+
+        Parameters
+        ----------
+        seen
+            (N,K,h,w).
+        zoom
+            (N,) factor by which the maps were enlarged since, which their peaks must not be; None: 1.
+
+        Returns
+        -------
+        As ``__call__``.
+        """
+        confidence = seen.amax((-2, -1))
+        power = self._power if zoom is None else (self._power * zoom.square())[:, None, None, None]
+        seen = (seen / confidence.clamp_min(1e-9)[..., None, None]) ** power
         return seen / seen.sum((-2, -1), keepdim=True).clamp_min(1e-9), confidence
 
     def _on_students_cells(self, seen: Tensor, crop: tuple[int, int], maps: tuple[int, int]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from posepipe.config import cache_root
+from posepipe.datasets.augmentation import Augmentation
 from posepipe.datasets.crops import load_crops
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.datasets.order import MixedOrder
@@ -27,6 +28,7 @@ from posepipe.skeleton import COCO17
 from posepipe.training.distil import Teacher, load_teacher
 from posepipe.training.engine import EngineModule, Run, TrainingData, fit, loading
 from posepipe.training.frozen_stem import FrozenStem
+from posepipe.training.lessons import load_lessons, recall
 from posepipe.training.pose_loss import gaussian_loss, posterior_loss, teacher_loss
 from posepipe.training.pose_sources import LabelledPeople, training_people
 from posepipe.training.recipe import PoseRecipe
@@ -95,10 +97,12 @@ class PoseModule(EngineModule):
             loss = self._loss(maps, batch, batch["absent"])
         else:
             recipe = self.pose_recipe.distil
-            taught, confidence = self.teacher(image, (maps.shape[2], maps.shape[3]))
+            seen_before = "lesson" in batch
+            taught, confidence = recall(self.teacher, batch) if seen_before else self.teacher(image, maps.shape[2:])
             # Where the teacher sees a joint that labels lack, nothing should say that it cannot be seen.
             label_loss = self._loss(maps, batch, batch["absent"] * (1 - confidence))
             weight = torch.where(batch["located"] > 0, recipe.labelled_weight, recipe.weight)
+            weight = weight * batch["shown"] if seen_before else weight
             lesson = teacher_loss(maps.float(), self.pose_recipe.target, taught, confidence, weight)
             self.log("train_teacher", lesson, on_step=False, on_epoch=True, batch_size=len(maps), sync_dist=True)
             loss = label_loss + lesson
@@ -187,13 +191,12 @@ def network_card(network: nn.Module, recipe: PoseRecipe) -> dict[str, Any]:
     return card
 
 
-def _samples(people: Sequence[Person], recipe: PoseRecipe, *, vary: bool) -> KeypointSamples:
+def _samples(people: Sequence[Person], recipe: PoseRecipe, augmentation: Augmentation | None) -> KeypointSamples:
     crops = load_crops(people, CACHE_SIZE, PADDING, cache_root() / "crops")
-    size = (recipe.height, recipe.width)
-    return KeypointSamples(crops, size, stride=STRIDE, augmentation=recipe.augmentation if vary else None)
+    return KeypointSamples(crops, (recipe.height, recipe.width), stride=STRIDE, augmentation=augmentation)
 
 
-def _training_data(known: LabelledPeople, recipe: PoseRecipe) -> TrainingData:
+def _training_data(known: LabelledPeople, recipe: PoseRecipe, teacher: Teacher | None) -> TrainingData:
     order = MixedOrder(
         len(known.people),
         recipe.engine.seed,
@@ -201,7 +204,11 @@ def _training_data(known: LabelledPeople, recipe: PoseRecipe) -> TrainingData:
         groups=[person.group for person in known.people],
         repeat=known.repeat,
     )
-    return TrainingData(_samples(known.people, recipe, vary=True), order)
+    samples = _samples(known.people, recipe, recipe.augmentation)
+    if teacher is not None and recipe.distil.once:
+        upright, file = _samples(known.people, recipe, None), Path(recipe.distil.teacher)
+        samples.lessons = load_lessons(teacher, file, known.people, upright, cache_root() / "crops")
+    return TrainingData(samples, order)
 
 
 def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_leaks: bool = False) -> Path:
@@ -229,9 +236,9 @@ def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_l
     if recipe.distil.teacher:
         size = (recipe.height, recipe.width)
         teacher = load_teacher(recipe.distil, len(COCO17), size, recipe.engine.threads, sigma=recipe.sigma)
-    data = _training_data(known, recipe)
+    data = _training_data(known, recipe, teacher)
     validation: DataLoader[Any] = DataLoader(
-        _samples(held.people, recipe, vary=False),  # type: ignore[arg-type]
+        _samples(held.people, recipe, None),  # type: ignore[arg-type]
         batch_size=32,
         **loading(recipe.engine),
     )

@@ -109,6 +109,7 @@ class DistilRecipe:
     )
     weight: float = setting(1.0, "of the teacher's loss for joints that labels lack", low=0.0)
     labelled_weight: float = setting(0.3, "of the teacher's loss for joints that have a label", low=0.0)
+    once: bool = setting(False, "the teacher looks at every upright crop once, and its maps are varied with the crop")
 
 
 @dataclass(frozen=True)

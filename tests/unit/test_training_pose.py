@@ -16,6 +16,9 @@ pytest.importorskip("lightning", reason="needs the train extra")
 from tiny_people import make_coco
 
 from posepipe.config import data_root
+from posepipe.datasets.augmentation import Augmentation
+from posepipe.datasets.crops import build_crops
+from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.heatmaps import CellGrid, encode_gaussian
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
@@ -23,6 +26,7 @@ from posepipe.skeleton import COCO17
 from posepipe.training.distil import Teacher, load_teacher
 from posepipe.training.engine import averaged_weights
 from posepipe.training.export import export_pose, write_safetensors
+from posepipe.training.lessons import load_lessons, recall
 from posepipe.training.plan import find_recipe, make_plan, train
 from posepipe.training.pose import PoseModule, start_network
 from posepipe.training.pose_loss import gaussian_loss, gaussian_targets, posterior_loss, teacher_loss
@@ -179,9 +183,6 @@ def test_tinypose_teaches(root: Path) -> None:
     path = data_root() / "baselines/tinypose_256x192.xml"
     if not path.is_file():
         pytest.skip("POSEPIPE_DATA has no baselines")
-    from posepipe.datasets.crops import build_crops
-    from posepipe.datasets.keypoints import KeypointSamples
-
     source = Source(path="coco-mini/annotations/person_keypoints_train.json", images="coco-mini/images", least_px=150)
     people = [p for p in Reader(data_root()).people(source) if (p.located > 0).sum() > 14][:6]
     samples = KeypointSamples(build_crops(people, (256, 192), 1.25), (256, 192))
@@ -195,6 +196,71 @@ def test_tinypose_teaches(root: Path) -> None:
         sure = (confidence[0].numpy() > 0.4) & (sample["located"] > 0)
         near += (np.linalg.norm(peak - sample["cells"], axis=-1) < 4)[sure].tolist()
     assert np.mean(near) > 0.85
+
+
+def lessons_of_labels(people: KeypointSamples) -> np.ndarray:
+    """What a teacher would give that sees every joint where its label is: gaussians of 2 cells, peak .8."""
+    cells = torch.from_numpy(np.stack([people[i]["cells"] for i in range(len(people))]))
+    maps = gaussian_targets(cells, (people.size[0] // 4, people.size[1] // 4), 2.0)
+    return np.asarray((maps * 0.8 * 255).round().to(torch.uint8).numpy())
+
+
+def labelled(root: Path, settings: Augmentation | None, **named: Any) -> KeypointSamples:
+    known = Reader(root).people(Source(path="train.json", images="images"))
+    return KeypointSamples(build_crops(known, (256, 192), 1.25), (256, 192), augmentation=settings, **named)
+
+
+def test_lessons_are_varied_with_the_crop(root: Path) -> None:
+    settings = Augmentation(cutout=0.5, crowd=0.5, truncate=0.3, half_body=0.3)
+    lessons = lessons_of_labels(labelled(root, None))
+    varied = labelled(root, settings, lessons=lessons)
+    teacher = Teacher(lambda image: image, None, posterior=False, cells="centre")
+    teacher.sharpen_to(1.5)
+    samples = [varied[index, seed] for index in range(len(varied)) for seed in range(12)]
+    batch = {key: torch.from_numpy(np.stack([s[key] for s in samples])) for key in samples[0]}
+    taught, confidence = recall(teacher, batch)
+    located = batch["located"] > 0
+    assert 0.3 < float(located.float().mean()) < 0.98
+    # What labels say is not in the crop, the teacher does not teach (but where rounding to a cell decides).
+    assert bool((confidence[located] > 0.6).all())
+    known = torch.from_numpy(np.stack([varied.crops.located[i] > 0 for i in range(len(varied)) for _ in range(12)]))
+    mirrored = torch.linalg.det(batch["to_lesson"][:, :, :2]) < 0
+    known = torch.where(mirrored[:, None], known[:, list(COCO17.mirror)], known)
+    assert float((confidence[known & ~located] == 0).float().mean()) > 0.95
+    # Well inside, maps lie on the labels and are as wide as targets are, however far the crop was zoomed.
+    inside = located & ((batch["cells"] - 23.5).abs().amax(-1) < 17)
+    off = centroids(taught) - batch["cells"].numpy()
+    assert np.abs(off[inside.numpy()]).max() < 0.5
+    columns = torch.arange(48.0) - torch.from_numpy(centroids(taught))[..., :1].float()
+    width = (taught.sum(-2) * columns.square()).sum(-1).sqrt()[inside]
+    assert 1.4 < float(width.min()) < float(width.max()) < 1.7
+    hidden = batch["shown"] < 1
+    assert bool(hidden.any())
+    assert set(batch["shown"].unique().tolist()) == {0.5, 1.0}
+
+
+def test_lessons_are_made_once(root: Path, tmp_path: Path) -> None:
+    looks = []
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        looks.append(len(image))
+        return gaussian_targets(torch.full((len(image), 17, 2), 9.0), (64, 48), 2.0)
+
+    teacher = Teacher(run, None, posterior=False, cells="centre")
+    people = Reader(root).people(Source(path="train.json", images="images"))
+    (tmp_path / "teacher.xml").write_bytes(b"weights")
+    made, again = (
+        load_lessons(teacher, tmp_path / "teacher.xml", people, labelled(root, None), tmp_path) for _ in range(2)
+    )
+    assert sum(looks) == 2 * len(people)  # upright and mirrored
+    np.testing.assert_array_equal(made, again)
+    assert made.shape == (len(people), 17, 64, 48)
+    # The mean of an answer at column 9 and one at column 9 of the mirror image.
+    row = made[0, 0, 9]
+    assert row[9] == row[47 - 9] == made.max() == round(255 / 2)
+    (tmp_path / "teacher.xml").write_bytes(b"other weights")
+    load_lessons(teacher, tmp_path / "teacher.xml", people, labelled(root, None), tmp_path)
+    assert sum(looks) == 4 * len(people)
 
 
 # ---- data
@@ -326,9 +392,10 @@ def test_phases_follow_one_another_and_end_in_files(root: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_student_learns_from_its_teacher(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("once", [False, True])
+def test_a_student_learns_from_its_teacher(root: Path, tmp_path: Path, once: bool) -> None:
     teacher = train(make_plan({**SMALL, "data": str(root)}, {}), tmp_path / "teacher")
-    table = {**SMALL, "data": str(root), "distil": {"teacher": str(teacher)}}
+    table = {**SMALL, "data": str(root), "distil": {"teacher": str(teacher), "once": once}}
     train(make_plan(table, {"engine.seed": "9"}), tmp_path / "student")
     assert float(rows(tmp_path / "student")[0]["train_teacher"]) > 0
 
