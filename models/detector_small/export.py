@@ -11,11 +11,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from posepipe.config import cache_root, data_root
 from posepipe.datasets.boxes import BoxedImage
-from posepipe.io.atomic import atomic_path
 from posepipe.io.weights import read_card
 from posepipe.models.detector import PersonDetector
 from posepipe.models.picodet_weights import load_picodet_package
@@ -24,6 +21,7 @@ from posepipe.training.detector_choice import blend, f1, look, precision_by_sour
 from posepipe.training.detector_data import SIZE, validation_boxes
 from posepipe.training.detector_export import write_detector
 from posepipe.training.engine import BEST, averaged_weights
+from posepipe.training.export import write_weights
 
 HERE = Path(__file__).resolve().parent
 TENSORS = HERE / "detector_small.safetensors"
@@ -52,12 +50,6 @@ def tell(name: str, network: PersonDetector, images: Sequence[BoxedImage]) -> fl
     print(f"{name}: score {score:.4f} ({rows})")
     print("  F1 by threshold: " + " ".join(f"{t:.2f} {f1(images, seen, t):.3f}" for t in THRESHOLDS), flush=True)
     return score
-
-
-def write_tensors(network: PersonDetector, path: Path) -> None:
-    """A network's weights as safetensors."""
-    with atomic_path(path) as unfinished:
-        save_file({name: value.detach().contiguous() for name, value in network.state_dict().items()}, unfinished)
 
 
 def choose(start: PersonDetector, run_dir: Path, shares: list[float]) -> tuple[PersonDetector, float]:
@@ -98,7 +90,7 @@ def main() -> None:
     detector, share = load_picodet_package(options.package), 0.0
     if options.run_dir:
         detector, share = choose(detector, options.run_dir, options.shares)
-    write_tensors(detector, TENSORS)
+    write_weights(detector.state_dict(), TENSORS)
     trained_on = PUBLISHED + (TUNED if share > 0 else [])
     write_detector(detector, SIZE, CARD | {"trained_on": trained_on, "tuned_share": share}, ONNX)
     print(f"wrote share {share:.2f} to {ONNX}")

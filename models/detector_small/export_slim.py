@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export import CARD, TENSORS, tell, write_tensors
+from export import CARD, TENSORS, tell
 
 from posepipe.config import cache_root, data_root
 from posepipe.models.detector import PersonDetector
@@ -18,6 +18,7 @@ from posepipe.models.pose_files import fill, read_tensors
 from posepipe.training.detector_data import SIZE, validation_boxes
 from posepipe.training.detector_export import write_detector
 from posepipe.training.engine import BEST, averaged_weights
+from posepipe.training.export import write_weights
 
 SLIM = {
     "name": "detector_slim",
@@ -45,7 +46,7 @@ def main() -> None:
     images = validation_boxes(data_root(), load_picodet_package(options.package), cache_root() / "second_opinions")
     tell("teacher", teacher, images)
     tell("slim", slim, images)
-    write_tensors(slim, options.run_dir / "detector_slim.safetensors")
+    write_weights(slim.state_dict(), options.run_dir / "detector_slim.safetensors")
     write_detector(slim, SIZE, CARD | SLIM, options.run_dir / "detector_slim.onnx")
 
 

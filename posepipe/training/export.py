@@ -22,29 +22,34 @@ from posepipe.models.sppe import PosteriorExport
 from posepipe.skeleton import COCO17
 from posepipe.training.engine import averaged_weights
 
-__all__ = ["OPSET", "export_network", "export_pose", "onnx_bytes", "write_onnx", "write_safetensors"]
+__all__ = ["OPSET", "export_network", "export_pose", "onnx_bytes", "write_onnx", "write_safetensors", "write_weights"]
 
 #: 18 is the least that torch's exporter writes (an older one needs a converter that knows no padding)
 OPSET = 18
 
 
 def write_safetensors(checkpoint: Path, path: Path, card: Mapping[str, Any] | None = None) -> None:
-    """Write a checkpoint's averaged weights as safetensors; the file appears whole or not at all.
+    """Write a training's averaged weights, as its checkpoint has them; see `write_weights`."""
+    write_weights(averaged_weights(checkpoint), path, card)
+
+
+def write_weights(weights: Mapping[str, Tensor], path: Path, card: Mapping[str, Any] | None = None) -> None:
+    """Write weights as safetensors; the file appears whole or not at all.
 
     Parameters
     ----------
-    checkpoint
-        Of a training.
+    weights
+        By name.
     path
         The .safetensors file.
     card
         Goes into the metadata ``posepipe`` as JSON: what `posepipe.models.pose_checkpoints.pose_card` gives, for a pose
         network whose maps are not read as its kind's usually are.
     """
-    weights = {name: value.contiguous() for name, value in averaged_weights(checkpoint).items()}
+    whole = {name: value.detach().contiguous() for name, value in weights.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as unfinished:
-        unfinished.write_bytes(save(weights, None if card is None else {"posepipe": json.dumps(dict(card))}))
+        unfinished.write_bytes(save(whole, None if card is None else {"posepipe": json.dumps(dict(card))}))
 
 
 def onnx_bytes(

@@ -2,7 +2,7 @@
 
 A recipe is TOML: ``kind`` and the settings of that kind (`posepipe.training.recipe`). It may have ``[[phases]]``:
 tables of settings that replace the common ones, trained one after another in ``phase1``, ``phase2`` ... of the run
-folder, each from the best weights of the one before.
+folder, each from the best weights of the one before. With ``base`` it says only what it does differently from another.
 """
 
 from __future__ import annotations
@@ -84,15 +84,41 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def find_recipe(name: str) -> dict[str, Any]:
-    """The table of a recipe file, or of the shipped recipe of that name; raises `UsageError` or `ConfigError`."""
+    """The table of a recipe file, or of the shipped recipe of that name.
+
+    A recipe with ``base``, another recipe's name or its path from there, is put over that one: tables are merged, all
+    else is replaced, lists of tables as a whole.
+
+    Raises
+    ------
+    UsageError
+        There is no shipped recipe of that name.
+    ConfigError
+        A file cannot be read, is no TOML, or is its own base.
+    """
+    table, below = _read_recipe(name, Path())
+    seen = []
+    while "base" in table:
+        base = table.pop("base")
+        if not isinstance(base, str) or (base, below) in seen:
+            raise ConfigError(f"a recipe cannot have the base {base!r}", expected="another recipe's name or path")
+        seen.append((base, below))
+        lower, below = _read_recipe(base, below)
+        table = _merged(lower, table)
+    return table
+
+
+def _read_recipe(name: str, folder: Path) -> tuple[dict[str, Any], Path]:
+    """A recipe file (a path from `folder`) or shipped recipe as it stands, and the folder that it lies in."""
     if name.endswith(".toml") or "/" in name:
-        return read_toml(name)
+        path = folder / name
+        return read_toml(path), path.parent
     shipped = shipped_recipes()
     if name not in shipped:
         near = difflib.get_close_matches(name, shipped, 3) or list(shipped)
         raise UsageError(f"there is no recipe {name!r}", expected=f"a .toml file, or one of {', '.join(near)}")
     with resources.as_file(resources.files("posepipe.training") / "recipes" / f"{name}.toml") as path:
-        return read_toml(path)
+        return read_toml(path), folder
 
 
 def make_plan(table: Mapping[str, Any], overrides: Mapping[str, str]) -> Plan:

@@ -68,6 +68,27 @@ def test_recipes_are_found_by_name_and_path(tmp_path: Path) -> None:
         find_recipe(str(tmp_path / "absent.toml"))
 
 
+def test_a_recipe_says_only_what_it_does_differently(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/lab.toml").write_text(
+        'base = "sail_small"\nsigma = 2.0\n[engine]\nepochs = 3\n[[sources]]\npath = "clinic"\n'
+    )
+    (tmp_path / "mine.toml").write_text('base = "below/lab.toml"\n[engine]\nbatch = 8\n')
+    lowest, mine = find_recipe("sail_small"), find_recipe(str(tmp_path / "mine.toml"))
+    assert mine["engine"] == {**lowest["engine"], "epochs": 3, "batch": 8}
+    assert (mine["sigma"], mine["network"]) == (2.0, "sppe_small")
+    assert mine["sources"] == [{"path": "clinic"}]  # lists of tables are replaced
+    assert "base" not in mine
+
+
+@pytest.mark.parametrize(("base", "message"), [('"mine.toml"', "cannot have the base"), ("3", "cannot have the base 3"),
+                                               ('"absent.toml"', r"cannot read .*absent\.toml")])  # fmt: skip
+def test_wrong_bases_are_refused(base: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n")
+    with pytest.raises(ConfigError, match=message):
+        find_recipe(str(tmp_path / "mine.toml"))
+
+
 def test_the_recipes_of_the_shipped_models_are_whole() -> None:
     pose = make_plan(find_recipe(str(MODELS / "sppe_small/recipe.toml")), {})
     assert all(isinstance(p, PoseRecipe) and len(p.sources) >= 5 for p in pose.phases)
