@@ -25,7 +25,7 @@ __all__ = ["MARGIN", "CropCache", "build_crops", "load_crops", "people_key"]
 #: side of a cached crop over the side of the padded crop that a network sees
 MARGIN = 1.4
 _QUALITY = 92
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,19 @@ class CropCache:
 
 
 def people_key(people: Sequence[Person], size: tuple[int, int], padding: float) -> str:
-    """Hash of everything the cache depends on: 16 hex digits."""
+    """Hash of everything the cache depends on, the pictures' paths, sizes and times of change included: 16 hex digits."""
     digest = hashlib.sha256(f"{_VERSION} {size} {padding} {MARGIN} {_QUALITY}".encode())
+    states = {path: _state(path) for path in {person.image for person in people}}
     for person in people:
-        digest.update(f"{person.image.parent.parent.name}/{person.image.name} {person.by_people}".encode())
+        digest.update(f"{states[person.image]} {person.by_people}".encode())
         for array in (person.box, person.xy, person.located, person.absent):
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _state(path: Path) -> str:
+    status = path.stat() if path.is_file() else None
+    return f"{path.resolve()} {status and (status.st_size, status.st_mtime_ns)}"
 
 
 def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, folder: Path) -> CropCache:

@@ -17,6 +17,8 @@ from posepipe.io.video import open_video
 
 __all__ = ["extract_frames", "find_videos"]
 
+#: beside a video's frames: size and time of change of the file they were taken from
+_RECEIPT = ".video"
 _SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
@@ -33,6 +35,7 @@ def extract_frames(
     """Write the labelled frames of a set's videos as ``CACHE/VIDEO/000123.jpg``; pictures that are there already stay.
 
     Every video is decoded once and only as far as its last labelled frame. A run that broke off goes on where it was.
+    Frames of a video whose file has changed since (size, or time of change) are taken anew.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def extract_frames(
 def _fill(people: KeypointSet, rows: NDArray[np.int64], video: Path | None, quality: int) -> NDArray[np.int32]:
     """Write the frames of one video that are not there; (n,2) int32 sizes, 0 for those that the video does not have."""
     paths = {int(people.frames[row]): people.path(int(row)) for row in rows}
+    if video is not None:
+        _forget_others(video, Path(people.root or "") / people.videos[int(rows[0])])
     missing = {frame: path for frame, path in paths.items() if path is not None and not _whole(path)}
     size = (0, 0)
     if missing:
@@ -95,6 +100,24 @@ def _fill(people: KeypointSet, rows: NDArray[np.int64], video: Path | None, qual
         if path is None or not _whole(path):
             sizes[i] = 0
     return sizes
+
+
+def _forget_others(video: Path, folder: Path) -> None:
+    """Remove the frames in `folder` that were taken from another file, or from this one before it changed.
+
+    Pictures without a receipt are somebody else's and stay.
+    """
+    status, receipt = video.stat(), folder / _RECEIPT
+    state = f"{video.resolve()} {status.st_size} {status.st_mtime_ns}\n"
+    pictures = list(folder.glob("*.jpg"))
+    known = receipt.read_text("utf-8") if receipt.is_file() else None
+    if known == state or (known is None and pictures):
+        return
+    with output_errors(receipt):
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            picture.unlink()
+        receipt.write_text(state, "utf-8")
 
 
 def _whole(path: Path) -> bool:

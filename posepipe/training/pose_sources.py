@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,9 @@ def _read(path: Path, images: Path | None, every: int) -> KeypointSet:
     if not videos:
         place = labels.root or images or path
         raise InputError(f"the pictures of {path} are not in {place}", hint='Name their folder: images = "..."')
-    return extract_frames(labels, videos, cache_root() / "frames" / path.resolve().name, every=every)
+    whole = path.resolve()
+    folder = f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
+    return extract_frames(labels, videos, cache_root() / "frames" / folder, every=every)
 
 
 def _states(path: Path) -> dict[tuple[str, str], str]:

@@ -164,6 +164,24 @@ def test_extraction_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert sorted(find_videos(tmp_path)) == ["clip00", "clip01"]
 
 
+def test_frames_of_a_video_that_changed_are_taken_anew(tmp_path: Path) -> None:
+    people, video = video_set(1, 3), tmp_path / "clip00.avi"
+    write_video(video, [1, 2, 3])
+    extract_frames(people, tmp_path, tmp_path / "cache")
+    write_video(video, [4, 5, 6])
+    taken = extract_frames(people, tmp_path, tmp_path / "cache")
+    assert np.abs(cv2.imread(str(taken.path(0))).astype(float) - noise_picture(4)).mean() < 6
+    # Pictures that were there before are somebody else's: they are read, and never replaced.
+    own = tmp_path / "own/clip00/000000.jpg"
+    own.parent.mkdir(parents=True)
+    cv2.imwrite(str(own), noise_picture(9))
+    before = own.read_bytes()
+    extract_frames(people, tmp_path, tmp_path / "own")
+    write_video(video, [7, 8, 9])
+    extract_frames(people, tmp_path, tmp_path / "own")
+    assert own.read_bytes() == before
+
+
 def test_a_missing_video_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="clip00"):
         extract_frames(video_set(1, 1), tmp_path, tmp_path / "cache")

@@ -206,11 +206,16 @@ def test_joints_under_another_person_are_trusted_less(marked: Person) -> None:
 
 def test_a_cache_is_made_once_and_read_again(marked: Person, tmp_path: Path) -> None:
     first = load_crops([marked], (256, 192), 1.25, tmp_path / "cache")
-    marked.image.unlink()
+    (kept,) = (tmp_path / "cache").iterdir()
+    made = kept.stat().st_mtime_ns
     second = load_crops([marked], (256, 192), 1.25, tmp_path / "cache")
+    assert kept.stat().st_mtime_ns == made
     assert len(first) == len(second) == 1
     np.testing.assert_array_equal(first.image(0), second.image(0))
     assert people_key([marked], (256, 192), 1.25) != people_key([marked], (256, 192), 1.1)
+    # A picture that was changed in its place, faces made black for instance, is cut out anew.
+    cv2.imwrite(str(marked.image), np.zeros((240, 320, 3), np.uint8))
+    assert load_crops([marked], (256, 192), 1.25, tmp_path / "cache").image(0).max() == 0
 
 
 def test_damaged_and_missing_pictures_are_named(marked: Person) -> None:
