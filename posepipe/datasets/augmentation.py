@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from posepipe.errors import ConfigError
+
 __all__ = ["Augmentation"]
 
 
@@ -28,3 +30,7 @@ class Augmentation:
     blur: float = _range(0.1, "chance of a low resolution")
     grey: float = _range(0.05, "chance of a picture without colour")
     colour: float = _range(0.25, "largest change of brightness, contrast and colour balance, in parts")
+
+    def __post_init__(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise ConfigError("augmentation.scale is a range", got=self.scale, expected="the smaller factor first")

@@ -26,10 +26,11 @@ from torch.utils.data import DataLoader
 
 from posepipe.datasets.order import MixedOrder
 from posepipe.errors import ConfigError, WeightsError
+from posepipe.io.atomic import output_errors
 from posepipe.training import run_folder
 from posepipe.training.checkpoints import AtomicCheckpoint, stopped_early
-from posepipe.training.recipe import EngineRecipe
-from posepipe.training.schedule import make_optimizer, make_schedules
+from posepipe.training.recipe import EngineRecipe, better
+from posepipe.training.schedule import make_optimizer, make_schedules, ramped_average
 
 __all__ = [
     "BEST",
@@ -38,9 +39,9 @@ __all__ = [
     "Run",
     "TrainingData",
     "averaged_weights",
+    "check_machine",
     "fit",
     "loading",
-    "ramped_average",
 ]
 
 LAST = "last.ckpt"
@@ -167,9 +168,15 @@ class _Keeper(Callback):
         self.ended = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch, batches = trainer.current_epoch + 1, int(trainer.num_training_batches)
+        validated = epoch % self.recipe.validate_every == 0
+        watched = (self.recipe.monitor, self.recipe.plateau_monitor or self.recipe.monitor)
+        for name in watched if validated else ():
+            if name not in trainer.callback_metrics:
+                known = ", ".join(sorted(trainer.callback_metrics))
+                raise ConfigError(f"there is no figure {name!r} to monitor", expected=f"one of {known}")
         if not trainer.is_global_zero:
             return
-        epoch, batches = trainer.current_epoch + 1, int(trainer.num_training_batches)
         row = {
             "epoch": str(epoch),
             "samples": str(epoch * batches * self.recipe.batch * trainer.world_size),
@@ -178,7 +185,6 @@ class _Keeper(Callback):
             "data_seconds": f"{self.waited / batches:.3f}",
             "learning_rate": f"{max(group['lr'] for group in trainer.optimizers[0].param_groups):.3g}",
         }
-        validated = epoch % self.recipe.validate_every == 0
         for name, value in sorted(trainer.callback_metrics.items()):
             if validated or name.startswith("train_"):  # Lightning still holds the figures of the last validation
                 row[name] = f"{float(value):.5g}"
@@ -197,23 +203,6 @@ class _Keeper(Callback):
         self.drawn = time.monotonic()
 
 
-def ramped_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """The update, in place, of moving averages whose decay rises to `decay`; see `EngineRecipe.ema_decay`.
-
-    It takes all tensors of one type at a time: one by one they would keep a GPU waiting.
-    """
-
-    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            count = int(updates)
-            share = 1 - min(decay, (1 + count) / (10 + count))
-            torch._foreach_lerp_(list(averages), list(currents), share)
-        else:  # counters of batch norms
-            torch._foreach_copy_(list(averages), list(currents))
-
-    return update
-
-
 def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
     """Average, early stopping and checkpoints.
 
@@ -224,9 +213,14 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
     if recipe.ema_decay > 0:
         found.append(WeightAveraging(multi_avg_fn=ramped_average(recipe.ema_decay)))
     if recipe.patience > 0:
-        found.append(EarlyStopping(recipe.monitor, mode="max", patience=recipe.patience, min_delta=recipe.min_delta))
+        found.append(EarlyStopping(recipe.monitor, recipe.min_delta, recipe.patience, mode=better(recipe.monitor)))
     common: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    watch = {"monitor": recipe.monitor, "mode": "max", "every_n_epochs": recipe.validate_every, **common}
+    watch = {
+        "monitor": recipe.monitor,
+        "mode": better(recipe.monitor),
+        "every_n_epochs": recipe.validate_every,
+        **common,
+    }
     found.append(AtomicCheckpoint(dirpath=folder, filename="best", **watch))
     if recipe.keep_best > 1:
         found.append(
@@ -238,6 +232,22 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
         found.append(AtomicCheckpoint(dirpath=folder / "epochs", filename="{epoch:03d}", **often, **every))
     found.append(AtomicCheckpoint(dirpath=folder, filename="last", save_top_k=1, **every))
     return found
+
+
+def check_machine(recipe: EngineRecipe, folder: Path) -> None:
+    """Before anything is read: is the device there, and can the run folder be written?
+
+    Raises
+    ------
+    ConfigError
+        The recipe asks for a GPU and there is none.
+    OutputError
+        The folder cannot be made.
+    """
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("torch finds no GPU for engine.device = 'cuda'", hint="Give --engine.device auto or cpu")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def loading(recipe: EngineRecipe) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Kind:
 
     def train(self, recipe: Any, folder: Path, *, resume: bool, allow_leaks: bool) -> Path:
         """Train by one recipe of this kind; returns the best checkpoint."""
+        check_machine: Callable[..., None] = import_module("posepipe.training.engine").check_machine
+        check_machine(recipe.engine, folder)
         module, _, name = self.trainer.partition(":")
         function: Callable[..., Path] = getattr(import_module(module), name)
         return function(recipe, folder, resume=resume, allow_leaks=allow_leaks)

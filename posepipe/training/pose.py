@@ -230,12 +230,12 @@ def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_l
     PosepipeError
         Data, weights or settings are wrong; see `training_people`, `start_network`, `fit`.
     """
-    known, held, notes = training_people(recipe, allow_leaks=allow_leaks)
-    print(f"{len(known.people)} people to train on, {len(held.people)} to validate on", flush=True)
     network, teacher = start_network(recipe), None
     if recipe.distil.teacher:
         size = (recipe.height, recipe.width)
         teacher = load_teacher(recipe.distil, len(COCO17), size, recipe.engine.threads, sigma=recipe.sigma)
+    known, held, notes = training_people(recipe, allow_leaks=allow_leaks)
+    print(f"{len(known.people)} people to train on, {len(held.people)} to validate on", flush=True)
     data = _training_data(known, recipe, teacher)
     validation: DataLoader[Any] = DataLoader(
         _samples(held.people, recipe, None),  # type: ignore[arg-type]

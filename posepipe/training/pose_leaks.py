@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from posepipe.config import cache_root
-from posepipe.datasets.leaks import Looks, looks_of, near_duplicates
+from posepipe.datasets.leaks import looks_of, near_duplicates
 from posepipe.datasets.people import Person
 from posepipe.errors import InputError
-from posepipe.io.atomic import atomic_path
 
 __all__ = ["refuse_shared", "without_copies"]
 
@@ -40,7 +38,7 @@ def refuse_shared(train: Sequence[Person], held: Sequence[Person], *, allow: boo
     """
     both = sorted({_unit(person) for person in train} & {_unit(person) for person in held})
     if not both:
-        both = [f"{one.name} looks like {other.name}" for one, other in _copies(held, train)]
+        both = [f"{_name(one)} looks like {_name(other)}" for one, other in _copies(held, train)]
     if not both:
         return ()
     what = f"{len(both)} videos or pictures stand on both sides of the split: {', '.join(both[:_LISTED])}"
@@ -60,6 +58,11 @@ def _unit(person: Person) -> str:
     return person.video or str(person.image.resolve())
 
 
+def _name(path: Path) -> str:
+    """A picture with its folder, which of a frame is the video."""
+    return f"{path.parent.name}/{path.name}"
+
+
 def _copies(one: Sequence[Person], other: Sequence[Person]) -> list[tuple[Path, Path]]:
     """Pairs of pictures, of one and of the other people, that look the same."""
     sides = [sorted({person.image for person in people}) for people in (one, other)]
@@ -67,20 +70,5 @@ def _copies(one: Sequence[Person], other: Sequence[Person]) -> list[tuple[Path, 
         return []
     paths = [*sides[0], *sides[1]]
     rows = np.arange(len(paths))
-    pairs = near_duplicates(_looks(paths), rows[: len(sides[0])], rows[len(sides[0]) :])
+    pairs = near_duplicates(looks_of(paths, cache_root() / "looks"), rows[: len(sides[0])], rows[len(sides[0]) :])
     return [(paths[i], paths[j]) for i, j in pairs]
-
-
-def _looks(paths: Sequence[Path]) -> Looks:
-    """What pictures look like; kept, because reading all of them takes minutes for large sets."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.resolve()} {path.stat().st_size if path.is_file() else -1}\n".encode())
-    stored = cache_root() / "looks" / f"{digest.hexdigest()[:16]}.npz"
-    if not stored.is_file():
-        looks = looks_of(paths)
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(stored) as unfinished:
-            np.savez(unfinished, hashes=looks.hashes, thumbnails=looks.thumbnails, read=looks.read)
-    with np.load(stored, allow_pickle=False) as file:
-        return Looks(file["hashes"], file["thumbnails"], file["read"])

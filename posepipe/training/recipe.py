@@ -7,6 +7,7 @@ No torch here: a recipe is read and checked before anything heavy is imported. T
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from posepipe.datasets.augmentation import Augmentation
 from posepipe.errors import ConfigError
@@ -22,6 +23,7 @@ __all__ = [
     "PoseRecipe",
     "SlimDetectorRecipe",
     "Source",
+    "better",
 ]
 
 
@@ -49,9 +51,7 @@ class EngineRecipe:
     milestones: tuple[int, ...] = setting((), "step: epochs after which the rate is multiplied by gamma", low=1)
     gamma: float = setting(0.1, "step and plateau: factor on the rate", low=0.0, high=1.0)
     plateau_patience: int = setting(3, "plateau: epochs without a gain before the rate falls", low=0)
-    plateau_monitor: str = setting(
-        "", "plateau: logged figure that is to gain, smaller is better where it ends in loss; empty: monitor"
-    )
+    plateau_monitor: str = setting("", "plateau: logged figure that is to gain (a ...loss: to fall); empty: monitor")
     ema_decay: float = setting(
         0.998,
         "decay a step of the moving average of the weights, which is validated and kept; "
@@ -68,12 +68,19 @@ class EngineRecipe:
     workers: int = setting(-1, "data loading processes of a device; -1 = 1, or up to 8 beside a GPU", low=-1, high=256)
     seed: int = setting(1, "of initialisation, order and augmentation", low=0)
     deterministic: bool = setting(False, "use torch's deterministic algorithms where it has them")
-    monitor: str = setting("val_score", "logged validation figure, larger is better, that chooses the best weights")
+    monitor: str = setting(
+        "val_score", "logged validation figure that chooses the best weights: the largest, the smallest of a ...loss"
+    )
     validate_every: int = setting(1, "epochs from one validation to the next", low=1)
     patience: int = setting(0, "stop after so many validations without a gain; 0 = never", low=0)
     min_delta: float = setting(0.0, "least change that is a gain, for patience", low=0.0)
     keep_best: int = setting(1, "checkpoints of the best epochs to keep", low=1)
     keep_every: int = setting(0, "also keep the checkpoint of every n-th epoch; 0 = of none", low=0)
+
+
+def better(figure: str) -> Literal["min", "max"]:
+    """Whether the least or the greatest value of a logged figure is the best."""
+    return "min" if figure.endswith("loss") else "max"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from posepipe.config import read_toml
 from posepipe.errors import ConfigError
 from posepipe.io.atomic import atomic_path
 from posepipe.report import versions
+from posepipe.training.recipe import better
 from posepipe.training.table import to_toml
 
 __all__ = ["Row", "keep_recipe", "read_rows", "write_curves", "write_rows", "write_summary"]
@@ -121,13 +122,14 @@ def write_summary(
     rows
         Of ``metrics.csv``.
     monitor
-        Column whose largest value is the best.
+        Column whose best value tells the best epoch; see `posepipe.training.recipe.better`.
     notes
         Lines that stand above everything (what a reader must not miss).
     """
     lines = ["# Summary of a training run", "", *(f"**{note}**\n" for note in notes)]
     if rows:
-        best = max(rows, key=lambda row: float(row.get(monitor) or "-inf"))
+        sign = -1.0 if better(monitor) == "min" else 1.0
+        best = max(rows, key=lambda row: sign * float(row[monitor]) if row.get(monitor) else float("-inf"))
         seconds = sum(float(row["seconds"]) for row in rows)
         lines += [
             f"Best epoch: {best['epoch']} ({monitor} {best.get(monitor)}), kept in best.ckpt; "

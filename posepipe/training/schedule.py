@@ -1,19 +1,20 @@
-"""Optimisers and learning-rate schedules of the engine."""
+"""Optimisers, learning-rate schedules and the average of weights of the engine."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
-from posepipe.training.recipe import EngineRecipe
+from posepipe.training.recipe import EngineRecipe, better
 
-__all__ = ["make_optimizer", "make_schedules", "rate_share"]
+__all__ = ["make_optimizer", "make_schedules", "ramped_average", "rate_share"]
 
 
 def make_optimizer(recipe: EngineRecipe, groups: list[dict[str, Any]]) -> Optimizer:
@@ -66,8 +67,7 @@ def make_schedules(
         return [{"scheduler": schedule, "interval": "step"}]
     # Both of these multiply the rate that they find, so the warm-up and the falls do not undo one another.
     watched = recipe.plateau_monitor or recipe.monitor
-    better: Literal["min", "max"] = "min" if watched.endswith("loss") else "max"
-    falls = ReduceLROnPlateau(optimizer, mode=better, factor=recipe.gamma, patience=recipe.plateau_patience)
+    falls = ReduceLROnPlateau(optimizer, mode=better(watched), factor=recipe.gamma, patience=recipe.plateau_patience)
     found: list[dict[str, Any]] = [{"scheduler": falls, "interval": "epoch", "monitor": watched}]
     found[0]["frequency"] = recipe.validate_every  # as often as the figure is new
     warmup = _warmup(recipe, steps_per_epoch)
@@ -81,3 +81,20 @@ def make_schedules(
 def _warmup(recipe: EngineRecipe, steps_per_epoch: int) -> int:
     """Optimiser steps of the warm-up."""
     return recipe.warmup_epochs * steps_per_epoch or recipe.warmup_steps
+
+
+def ramped_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """The update, in place, of moving averages whose decay rises to `decay`; see `EngineRecipe.ema_decay`.
+
+    It takes all tensors of one type at a time: one by one they would keep a GPU waiting.
+    """
+
+    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            count = int(updates)
+            share = 1 - min(decay, (1 + count) / (10 + count))
+            torch._foreach_lerp_(list(averages), list(currents), share)
+        else:  # counters of batch norms
+            torch._foreach_copy_(list(averages), list(currents))
+
+    return update

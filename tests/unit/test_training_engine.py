@@ -16,7 +16,7 @@ engine = pytest.importorskip("posepipe.training.engine", reason="needs the train
 
 from posepipe.config import read_toml
 from posepipe.datasets.order import MixedOrder
-from posepipe.errors import ConfigError, WeightsError
+from posepipe.errors import ConfigError, OutputError, WeightsError
 from posepipe.training import schedule
 from posepipe.training.recipe import EngineRecipe
 from posepipe.training.table import to_table
@@ -58,6 +58,7 @@ class Line(engine.EngineModule):
     def validation_step(self, batch: Any, _index: int) -> None:
         self.log("val_score", -((self.network(batch[0])[:, 0] - batch[1]) ** 2).mean())
         self.log("flat", 1.0)
+        self.log("val_loss", ((self.network(batch[0])[:, 0] - batch[1]) ** 2).mean())
 
 
 def line(
@@ -174,6 +175,30 @@ def test_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "top").iterdir()) == [f"epoch={e:03d}.ckpt" for e in best]
 
 
+def test_the_least_loss_is_the_best(tmp_path: Path) -> None:
+    line(tmp_path, monitor="val_loss")
+    least = min(rows(tmp_path), key=lambda row: float(row["val_loss"]))
+    assert least["epoch"] != "1"
+    assert f"Best epoch: {least['epoch']} (val_loss {least['val_loss']})" in (tmp_path / "SUMMARY.md").read_text()
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == int(least["epoch"]) - 1
+    line(tmp_path / "stopped", monitor="val_loss", epochs=9, patience=8)
+    assert len(rows(tmp_path / "stopped")) == 9  # falling losses are gains
+
+
+def test_a_figure_that_nobody_logs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no figure 'val_oks' to monitor; expected one of flat.*val_score"):
+        line(tmp_path, monitor="val_oks")
+
+
+def test_a_machine_that_cannot_train_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no GPU"):
+        engine.check_machine(EngineRecipe(device="cuda"), tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot write"):
+        engine.check_machine(EngineRecipe(), tmp_path / "file")
+
+
 def test_early_stopping_ends_a_training_for_good(tmp_path: Path) -> None:
     line(tmp_path, epochs=9, monitor="flat", patience=2)
     assert len(rows(tmp_path)) == 3
@@ -279,7 +304,7 @@ def test_no_weight_decay_on_biases() -> None:
 
 
 def test_the_average_follows_a_short_training() -> None:
-    update = engine.ramped_average(0.998)
+    update = schedule.ramped_average(0.998)
     average, late, counter = torch.zeros(1), torch.zeros(1), torch.tensor(3)
     for step in range(200):
         update([average], [torch.ones(1)], step)

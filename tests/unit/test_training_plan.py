@@ -45,6 +45,7 @@ def test_overrides_go_before_every_phase() -> None:
         ({"kind": "pose", "engine": 3}, {"engine.epochs": "3"}, "'engine' has the wrong type"),
         ({"kind": "pose", "height": 250}, {}, "multiples of 32"),
         ({"kind": "detector", "size": 100}, {}, "multiple of 32"),
+        ({"kind": "pose", "augmentation": {"scale": [1.2, 0.8]}}, {}, "the smaller factor first"),
         ({"kind": "pose", "phases": 3}, {}, "'phases' has the wrong type"),
         ({"kind": "pose"}, {"engine.epocs": "3"}, "no setting 'engine.epocs'. Near: engine.epochs"),
         ({"kind": "detector"}, {"sigma": "3"}, "no setting 'sigma'"),
