@@ -7,7 +7,7 @@ A list is JSON: ``{"format": "posepipe-exclusions/1", "videos": [{"video": NAME,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +29,9 @@ class Exclusions:
     videos: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def unknown(self, labels: KeypointSet) -> list[str]:
-        """Names that the set does not hold: most likely misspelt."""
-        strange = set(self.videos) - set(labels.videos) | set(self.images) - set(labels.images)
-        return sorted(strange)
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """Those of its names that are not among `names`, of videos and images that are there: most likely misspelt."""
+        return sorted({*self.videos, *self.images} - set(names))
 
     def apply(self, labels: KeypointSet) -> KeypointSet:
         """The set without what is excluded."""

@@ -58,7 +58,8 @@ class Reader:
         self.root = root
         self.allow_leaks = allow_leaks
         self.notes: list[str] = []
-        self._excluded = [read_exclusions(root / name) for name in exclude]
+        self._excluded = {name: read_exclusions(root / name) for name in exclude}
+        self._names: set[str] = set()
         self._sets: dict[tuple[str, str, int], KeypointSet] = {}
         self._sound: set[tuple[str, str]] = set()
 
@@ -94,11 +95,21 @@ class Reader:
     def _of_teacher(self, source: Source, left_out: set[str]) -> list[Person]:
         path = self.root / source.path
         images = self.root / source.images if source.images else path.parent / "images"
-        excluded = {name for listed in self._excluded for name in listed.images}
-        return teacher_people(
+        people = teacher_people(
             path, images, box_score=source.box_score, agreement=source.agreement, least_px=0.0,
-            without=left_out | excluded, shift_x=source.shift_x,
+            without=left_out, shift_x=source.shift_x,
         )  # fmt: skip
+        self._names.update(person.image.name for person in people)
+        excluded = {name for listed in self._excluded.values() for name in listed.images}
+        return [person for person in people if person.image.name not in excluded]
+
+    def check_exclusions(self) -> None:
+        """Refuse a list that names what no source read so far holds. Raises `InputError`."""
+        for name, listed in self._excluded.items():
+            strange = listed.unknown(self._names)
+            if strange:
+                what = f"{name} excludes {len(strange)} videos or images that no source holds: {', '.join(strange[:5])}"
+                raise InputError(what, hint="Write the names as the labels do: a video without its folder and suffix")
 
     def _part(self, source: Source) -> KeypointSet:
         """The source's labels, or those of its part of its split."""
@@ -118,7 +129,8 @@ class Reader:
         key = (source.path, source.images, source.every)
         if key not in self._sets:
             labels = _read(self.root / source.path, self.root / source.images if source.images else None, source.every)
-            for listed in self._excluded:
+            self._names.update(labels.videos, labels.images)
+            for listed in self._excluded.values():
                 labels = listed.apply(labels)
             self._sets[key] = labels
         return self._sets[key]
@@ -184,6 +196,7 @@ def training_people(
             aside += [person for person in people if held_out(person.image, person.video)]
             people = [person for person in people if not held_out(person.image, person.video)]
         train += [(person, source.repeat) for person in people]
+    reader.check_exclusions()
     known = _side(train, "to train on")
     notes = (*reader.notes, *refuse_shared(known.people, held, allow=allow_leaks))
     kept = _side([(person, 1) for person in [*held, *without_copies(aside, known.people)]], "to validate on")

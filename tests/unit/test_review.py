@@ -72,7 +72,7 @@ def test_excluded_videos_and_images_leave_the_set() -> None:
     kept = Exclusions({"v01": ("gaps",)}, {whole.images[-1]: ()}).apply(whole)
     assert "v01" not in kept.videos
     assert len(kept) == len(whole) - 40 - 1
-    assert Exclusions({"v99": ()}).unknown(whole) == ["v99"]
+    assert Exclusions({"v99": ()}).unknown(whole.videos) == ["v99"]
 
 
 @pytest.mark.parametrize(

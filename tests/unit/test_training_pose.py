@@ -18,6 +18,7 @@ from tiny_people import make_coco
 from posepipe.config import data_root
 from posepipe.datasets.augmentation import Augmentation
 from posepipe.datasets.crops import build_crops
+from posepipe.datasets.exclusions import write_exclusions
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.heatmaps import CellGrid, encode_gaussian
@@ -296,6 +297,16 @@ def test_states_are_read_from_a_table(root: Path, tmp_path: Path) -> None:
 def test_small_people_and_pictures_of_other_sources_are_left_out(root: Path) -> None:
     assert Reader(root).people(Source(path="train.json", images="images", least_px=500)) == []
     assert Reader(root).people(Source(path="train.json", images="images", without=("train.json",))) == []
+
+
+def test_exclusions_leave_out_what_they_name_and_refuse_what_nobody_knows(root: Path) -> None:
+    named = training_people(recipe(root))[0].people[0].image.name
+    write_exclusions(root / "out.json", {}, {named: ["seen"]})
+    kept = training_people(recipe(root, exclude=["out.json"]))[0]
+    assert named not in {person.image.name for person in kept.people}
+    write_exclusions(root / "out.json", {"clip0.mp4": ["seen"]}, {named: ["seen"]})
+    with pytest.raises(InputError, match=r"out\.json excludes 1 videos or images that no source holds: clip0\.mp4"):
+        training_people(recipe(root, exclude=["out.json"]))
 
 
 def test_data_that_is_not_there_is_named(root: Path) -> None:
