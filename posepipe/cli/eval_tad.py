@@ -17,8 +17,9 @@ __all__ = ["add"]
 _RULES = ("activitynet", "thumos")
 _FILES = """\
 GT is a JSON file in ActivityNet's form (with or without "database") or a folder of THUMOS-14's CLASS_test.txt files;
-RESULTS a JSON file with "results", or a CSV file as `posepipe run` writes it. Rules: activitynet interpolates precision
-and leaves out duplicates and ambiguous stretches; thumos are the challenge's own."""
+RESULTS a JSON file with "results", an actions.csv of `posepipe run`, or the folder that it wrote into. Videos are known
+by their names, with or without suffix. Rules: activitynet interpolates precision and leaves out duplicates and ambiguous
+stretches; thumos are the challenge's own."""
 
 
 def add(kinds: Commands) -> None:
@@ -31,7 +32,7 @@ def add(kinds: Commands) -> None:
         allow_abbrev=False,
     )
     tad.add_argument("truth", metavar="GT", help="ground truth: a JSON file or a folder of THUMOS-14's texts")
-    tad.add_argument("results", metavar="RESULTS", help="results: a JSON or CSV file")
+    tad.add_argument("results", metavar="RESULTS", help="results: a JSON or CSV file, or the folder of a run")
     tad.add_argument("--rules", choices=_RULES, default=_RULES[0], metavar="RULES", help=" or ".join(_RULES))
     overlaps = "overlaps, separated by commas (default 0.3,0.4,0.5,0.6,0.7)"
     tad.add_argument("--tiou", default="0.3,0.4,0.5,0.6,0.7", metavar="LIST", help=overlaps)

@@ -19,6 +19,9 @@ from posepipe.evaluation.localisation_thumos import (
     matlab_number,
     thumos_score,
 )
+from posepipe.io.exports import write_actions
+from posepipe.streams.spans import UNKNOWN
+from posepipe.types import Action
 
 DATA = data_root() / "tad"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="THUMOS-14's files are not there; set POSEPIPE_DATA")
@@ -196,6 +199,67 @@ def test_the_command_reads_the_csv_of_a_run(tmp_path: Path, capsys: pytest.Captu
     printed = capsys.readouterr()
     assert "mAP   100.00  100.00" in printed.out
     assert "labels that the ground truth lacks, so not scored: y" in printed.err
+
+
+def test_the_command_reads_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """What the network does not know is no prediction, and a run names files where ground truth names videos."""
+    truth = {
+        "a": {"annotations": [{"segment": [0, 10], "label": "x"}]},
+        "v_b.mov": {"annotations": [{"segment": [0, 10], "label": "x"}]},
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(truth), "utf-8-sig")
+    said = [
+        Action(1, "x", 0, np.array([0.8, 0.2]), 0, 250, 0.0, 10.0),
+        Action(1, UNKNOWN, -1, np.zeros(2), 250, 300, 10.0, 12.0),
+    ]
+    for name, suffix in (("a", ".mp4"), ("b", "")):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        write_actions(tmp_path / "out" / name / "actions.csv", name + suffix, said)
+    for results in ("out", "out/a", "out/a/actions.csv"):
+        assert cli.main(["eval", "tad", str(tmp_path / "gt.json"), str(tmp_path / results), "--tiou", "0.9"]) == 0
+        printed = capsys.readouterr()
+        assert ("100.00" if results == "out" else "50.00") in printed.out
+        assert ("nothing was found in 1 of 2" in printed.err) == (results != "out")
+        assert "unknown" not in printed.err
+    write_actions(tmp_path / "out/b/actions.csv", "a.mp4", said)
+    assert cli.main(["eval", "tad", str(tmp_path / "gt.json"), str(tmp_path / "out")]) == 3
+    assert "are of videos of one name; got a.mp4" in capsys.readouterr().err
+    assert cli.main(["eval", "tad", str(tmp_path / "gt.json"), str(tmp_path)]) == 3
+    assert "holds no actions.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_tables_that_other_programs_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str], coding: str):
+    truth, _ = _pair(tmp_path)
+    out = tmp_path / "actions.csv"
+    out.write_bytes(
+        "video,person,label,start_s,end_s,score\r\na,1,x,0,9.5,0.7\r\na,1,\xe9t\xe9,2,3,0.2\r\n".encode(coding)
+    )
+    code = cli.main(["eval", "tad", str(truth), str(out), "--tiou", "0.5"])
+    printed = capsys.readouterr()
+    if coding == "latin-1":
+        assert code == 3
+        assert "is not text in UTF-8" in printed.err
+    else:
+        assert code == 0
+        assert "mAP   100.00  100.00" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "named"),
+    [
+        (["a"], ["a.mp4"], ["a.mp4"]),
+        (["v_a", "b"], ["a", "b"], ["a", "b"]),
+        (["a.mp4"], ["a"], ["a"]),
+        (["cam.1"], ["cam.2"], ["cam.1"]),  # no suffixes
+        (["a"], ["a.mp4", "a.avi"], ["a"]),  # which of them?
+        (["a.mp4", "a.avi"], ["a"], ["a.mp4", "a.avi"]),
+        (["a", "a.mp4"], ["a.mp4", "a"], ["a", "a.mp4"]),
+    ],
+)
+def test_names_are_matched_one_to_one(truth: list[str], found: list[str], named: list[str]):
+    rows = [Labelled.of([(name, "x", 0, 1, 1) for name in names]) for names in (truth, found)]
+    assert same_names(*rows).video.tolist() == named
 
 
 def test_videos_without_any_result_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
