@@ -60,7 +60,7 @@ class CropCache:
 
 
 def people_key(people: Sequence[Person], size: tuple[int, int], padding: float) -> str:
-    """Hash of everything the cache depends on, the pictures' paths, sizes and times of change included: 16 hex digits."""
+    """Hash of all that the cache depends on, the pictures' paths, sizes and times of change included: 16 hex digits."""
     digest = hashlib.sha256(f"{_VERSION} {size} {padding} {MARGIN} {_QUALITY}".encode())
     states = {path: _state(path) for path in {person.image for person in people}}
     for person in people:

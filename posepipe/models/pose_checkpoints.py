@@ -5,7 +5,7 @@ AlphaPose FastPose              ``preact.*``, ``duc1.*``, ``duc2.*``, ``conv_out
 AlphaPose SimplePose            ``preact.*``, ``deconv_layers.*``, ``final_layer.*``
 mmpose SimpleBaseline           ``backbone.*``, ``head.*`` (0.x: ``keypoint_head.*``)
 transformers' ViTPose           ``backbone.embeddings.*``, ``backbone.encoder.*``, ``head.*``
-this project                    ``network.*`` in checkpoints of a training; plain in exports
+this project                    ``network.*`` in checkpoints of a training and in ONNX files; plain in .safetensors
 ==============================  ============================================================
 
 Files are read by :mod:`posepipe.models.pose_files`: nothing in them is run.
@@ -77,7 +77,7 @@ def load_pose_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Parameters
     ----------
     path
-        A .pth, .pt, .ckpt or .safetensors file.
+        A .pth, .pt, .ckpt or .safetensors file, or an .onnx file that this project exported.
 
     Returns
     -------

@@ -1,9 +1,9 @@
 """Reading tensors out of weight files that others made, without running anything that is in them.
 
-A .safetensors file holds tensors only. A .pth, .pt or .ckpt file is a pickle, which may name any function to call:
-torch's restricted reader alone touches it. Checkpoints of OpenMMLab carry a log book (``meta``, ``message_hub``) of
-classes that the restricted reader does not know; those few packages' classes are replaced by empty ones, and every
-other name is refused.
+A .safetensors file holds tensors only, and an .onnx file of this project the network's own ones by their names. A .pth,
+.pt or .ckpt file is a pickle, which may name any function to call: torch's restricted reader alone touches it.
+Checkpoints of OpenMMLab carry a log book (``meta``, ``message_hub``) of classes that the restricted reader does not
+know; those few packages' classes are replaced by empty ones, and every other name is refused.
 """
 
 from __future__ import annotations
@@ -51,14 +51,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     WeightsError
         The file is missing, damaged, asks for code to be run, or holds no tensors.
     MissingExtraError
-        It is a .safetensors file, and the package safetensors is not installed.
+        It is a .safetensors or an .onnx file, and the package that reads it is not installed.
     """
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}", hint="Check the path.")
-    if path.suffix.lower() == ".safetensors":
-        tensors, card = _safetensors(path)
-    else:
-        tensors, card = _pickle(path)
+    readers = {".safetensors": _safetensors, ".onnx": _onnx}
+    tensors, card = readers.get(path.suffix.lower(), _pickle)(path)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors", expected="a state dictionary of a pose network")
     try:
@@ -81,6 +79,21 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
             return tensors, (file.metadata() or {}).get("posepipe", "")
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}", hint="Get it anew.") from error
+
+
+def _onnx(path: Path) -> tuple[dict[str, Tensor], str]:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("the weights of an .onnx file", "train") from error
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+        # What the exporter made up, constants of operators, has names without a module.
+        found = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if "." in t.name}
+    except Exception as error:  # protobuf has a class of its own for damaged files
+        raise WeightsError(f"{path} is not a whole ONNX file: {error}", hint="Get it anew.") from error
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in found.items()}
+    return tensors, next((entry.value for entry in model.metadata_props if entry.key == "posepipe"), "")
 
 
 def _pickle(path: Path) -> tuple[dict[str, Tensor], str]:

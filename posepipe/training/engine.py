@@ -235,7 +235,7 @@ def _callbacks(recipe: EngineRecipe, folder: Path) -> list[Callback]:
 
 
 def check_machine(recipe: EngineRecipe, folder: Path) -> None:
-    """Before anything is read: is the device there, and can the run folder be written?
+    """Before anything is read: the device must be there, and the run folder one that can be made.
 
     Raises
     ------

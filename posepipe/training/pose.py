@@ -20,6 +20,7 @@ from posepipe.datasets.order import MixedOrder
 from posepipe.datasets.people import Person
 from posepipe.errors import UsageError
 from posepipe.heatmaps import decode_peaks, decode_posterior, oks_kernel_sigmas
+from posepipe.io.weights import weights_path
 from posepipe.models.blocks import Normalise
 from posepipe.models.pose_checkpoints import load_pose_checkpoint, pose_card
 from posepipe.models.pose_networks import pose_network
@@ -174,7 +175,7 @@ def start_network(recipe: PoseRecipe) -> nn.Module:
         verify_sha256(package, MOVENET_PACKAGE_SHA256)
         load_movenet(network, read_tfjs_package(package))
     elif recipe.start:
-        loaded, card = load_pose_checkpoint(recipe.start)
+        loaded, card = load_pose_checkpoint(weights_path("sppe_small") if recipe.start == "small" else recipe.start)
         if card["network"] != recipe.network:
             raise UsageError(f"{recipe.start} holds another network", got=card["network"], expected=recipe.network)
         return loaded.train()

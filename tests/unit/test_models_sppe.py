@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
 from posepipe.errors import WeightsError
+from posepipe.io.weights import weights_path
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
 from posepipe.models.sppe import MOBILENET_V2, PosteriorExport, SppeSmall, multiply_adds
 
@@ -233,6 +234,10 @@ def test_the_embedded_weights_are_the_ones_for_fine_tuning() -> None:
     about = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
     assert about["safetensors_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     network, _ = load_pose_checkpoint(weights)
+    exported, card = load_pose_checkpoint(weights_path("sppe_small"))
+    assert card["version"] == about["version"]
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(exported.state_dict()[name], value, atol=0, rtol=0)
     with torch.no_grad():
         expected = PosteriorExport(network).eval()(picture(1, 256, 192)).numpy()
     got = session.run(None, {"image": picture(1, 256, 192).numpy()})[0]
