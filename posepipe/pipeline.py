@@ -126,6 +126,20 @@ class Pipeline:
         found: dict[str, object] = {"detector": self.detector, "pose": self.pose}
         return found if self.actions is None else {**found, "actions": self.actions}
 
+    def build(self) -> None:
+        """Build every stage now, so that what is wrong with the settings is said before any work is done.
+
+        Raises
+        ------
+        UsageError
+            A setting is wrong: it names no stage, or stages that do not fit together.
+        WeightsError
+            Weights are missing, changed or of the wrong kind.
+        """
+        _ = self.networks
+        self._fresh_tracker()
+        self._fresh_watch()
+
     def _fresh_watch(self) -> ActionWatch | None:
         recogniser = self.actions
         return ActionWatch(recogniser, self.pose.skeleton) if isinstance(recogniser, WindowRecogniser) else None

@@ -72,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     # Built before any input is touched: wrong weights or a missing package are no matter of one input.
     pipeline = Pipeline(config=settings(arguments))
+    pipeline.build()
     stages = pipeline.networks
     tell = say(arguments.quiet)
     for stage, engine in engines(stages).items():

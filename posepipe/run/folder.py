@@ -12,7 +12,7 @@ from posepipe.io.atomic import output_errors
 from posepipe.io.records import read_records, resume_point
 from posepipe.run.inputs import Job
 
-__all__ = ["OUTPUTS", "clear_outputs", "continue_in", "discard", "has_records", "start_in"]
+__all__ = ["OUTPUTS", "clear_outputs", "continue_in", "discard", "has_records", "leave", "start_in"]
 
 #: What a run writes into the folder of an input.
 OUTPUTS = (
@@ -35,23 +35,23 @@ _ACTIONS_HINT = (
 
 
 def start_in(folder: Path, job: Job, *, overwrite: bool) -> None:
-    """Make a folder ready for new results.
+    """Make a folder ready for new results; those that are there stay until there are new ones (`clear_outputs`).
 
     Raises
     ------
     OutputError
-        It holds results, finished or not, and ``overwrite`` is not asked for; or it cannot be written.
+        It holds results, finished or not, and ``overwrite`` is not asked for; or it cannot be written; or the input is
+        one of the files that would be replaced.
     """
-    if overwrite:
-        clear_outputs(folder, job)
     held = [name for name in OUTPUTS if (folder / name).exists()]
-    if held:
+    if held and not overwrite:
         raise OutputError(
             f"{folder} already holds results ({held[0]})",
             hint="--resume continues or skips them, --overwrite replaces them, -o names another folder",
         )
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    _refuse_input(folder, job)
     _sweep(folder)
 
 
@@ -142,16 +142,24 @@ def clear_outputs(folder: Path, job: Job) -> None:
     OutputError
         A file cannot be removed, or the input itself is one of them.
     """
-    targets = [folder / name for name in OUTPUTS]
-    if job.path is not None and job.path.resolve() in [target.resolve() for target in targets]:
+    _refuse_input(folder, job)
+    for name in OUTPUTS:
+        with output_errors(folder / name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _refuse_input(folder: Path, job: Job) -> None:
+    if job.path is not None and job.path.resolve() in [(folder / name).resolve() for name in OUTPUTS]:
         raise OutputError(f"{job.path} is the input and would be replaced", hint="Name another folder with -o")
-    for target in targets:
-        with output_errors(target):
-            target.unlink(missing_ok=True)
 
 
 def discard(folder: Path, job: Job) -> None:
     """Take away what a run wrote that recorded nothing, and the folder if nothing else is in it."""
     clear_outputs(folder, job)
+    leave(folder)
+
+
+def leave(folder: Path) -> None:
+    """Take the folder away if nothing is in it."""
     with suppress(OSError):
         folder.rmdir()

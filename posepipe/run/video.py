@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -27,7 +27,7 @@ from posepipe.render import Captions, SpanCaptions, Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
 from posepipe.run.actions import write_action_table
 from posepipe.run.feed import Feed, Interrupted, Stop
-from posepipe.run.folder import continue_in, discard, has_records, start_in
+from posepipe.run.folder import clear_outputs, continue_in, discard, has_records, leave, start_in
 from posepipe.run.inputs import Job
 from posepipe.run.overlay import draw_records
 from posepipe.run.refining import REFINED, write_refined
@@ -154,6 +154,7 @@ class _Video:
         self.recorded, self.frames = recorded, 0
         self.records_path = folder / "records.jsonl"
         self.final_path = self.records_path  # what everything else is made from
+        self.records: RecordWriter | None = None  # opened with the first result
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
         self.trails, self.captions = Trails(), Captions()
@@ -164,18 +165,21 @@ class _Video:
         """All frames, then everything that is made from the records."""
         own = {k: v for k, v in header.items() if k not in ("type", "schema", "version")}
         try:
-            with RecordWriter(self.records_path, own, append=self.recorded > 0) as records:
-                ending = self.work(records)
-                records.close(ending.status, ending.reason)
+            with ExitStack() as opened:
+                begin = partial(self.begin, own, opened)
+                if self.recorded:
+                    begin()
+                ending = self.work(begin)
+                if self.records is not None:
+                    self.records.close(ending.status, ending.reason)
             self.close_overlay()
         except Exception:
             with suppress(OutputError):
                 self.close_overlay()
-            if not self.on_record:
-                discard(self.folder, self.job)
+            self.leave_nothing()
             raise
         if not self.on_record:
-            discard(self.folder, self.job)
+            self.leave_nothing()
             return self.outcome(ending, began)
         missing = self.export()
         if missing and not ending.stopped:
@@ -185,15 +189,30 @@ class _Video:
         self.summarise(header, ending, outcome, missing)
         return outcome
 
+    def begin(self, header: dict[str, Any], opened: ExitStack) -> RecordWriter:
+        """Open the records, to be closed with ``opened``; old results go now, when there are new ones."""
+        if not self.recorded:
+            clear_outputs(self.folder, self.job)
+        self.records = opened.enter_context(RecordWriter(self.records_path, header, append=self.recorded > 0))
+        return self.records
+
+    def leave_nothing(self) -> None:
+        """Where nothing is on record, take away what this run wrote."""
+        if self.on_record:
+            return
+        if self.records is not None:
+            discard(self.folder, self.job)
+        leave(self.folder)
+
     @property
     def on_record(self) -> int:
         """Frames that the records hold."""
         return max(self.frames, self.recorded)
 
-    def work(self, records: RecordWriter) -> _Ending:
+    def work(self, begin: Callable[[], RecordWriter]) -> _Ending:
         """Every frame; returns how it ended. Raises what left nothing on record, or keeps it from being written."""
         try:
-            self.frame_by_frame(records)
+            self.frame_by_frame(begin)
         except Interrupted as wish:
             return _Ending("truncated", str(wish), wish.exit_code, stopped=True)
         except OutputError:
@@ -210,13 +229,14 @@ class _Video:
         status, reason = self.reader.status, self.reader.reason
         return _Ending(status, reason, 0 if status == "ok" else DamagedInputError.exit_code)
 
-    def frame_by_frame(self, records: RecordWriter) -> None:
+    def frame_by_frame(self, begin: Callable[[], RecordWriter]) -> None:
         """For every frame a result, a record and a picture."""
         earlier = islice(read_records(self.records_path), self.recorded) if self.recorded else ()
         progress = Progress(self.folder.name, self.expected(), quiet=self.options.quiet)
         with closing(progress), closing(self.pipeline.process(self.feed, earlier)) as results:
             for result in results:
                 frame = self.feed.take()
+                records = self.records or begin()
                 if self.frames >= self.recorded:
                     with self.clock("records"):
                         records.write(result)

@@ -29,9 +29,11 @@ def test_results_are_not_destroyed_unasked(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
 
 
-def test_overwriting_takes_results_and_nothing_else(tmp_path: Path) -> None:
+def test_overwriting_takes_results_and_nothing_else_once_there_are_new_ones(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in OUTPUTS), tmp_path / "holiday.jpg")
     start_in(tmp_path, CLIP, overwrite=True)
+    assert len(list(tmp_path.iterdir())) == len(OUTPUTS) + 1
+    clear_outputs(tmp_path, CLIP)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
 
 

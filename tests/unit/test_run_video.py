@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fakes import CountingTracker, GridPose, SquareDetector, picture
 
+from posepipe.cli import main
 from posepipe.config import Config
 from posepipe.io.records import read_records
 from posepipe.io.video import open_video
@@ -162,6 +163,32 @@ def test_a_stage_that_fails_at_once_leaves_nothing(shots: Path) -> None:
     outcome = run(shots, Pipeline(LensCap(0), GridPose(), CountingTracker()))
     assert (outcome.status, outcome.exit_code, outcome.frames) == ("failed", 1, 0)
     assert not outcome.folder.exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_overwriting_takes_nothing_away_before_there_is_a_new_result(shots: Path) -> None:
+    before = contents(run(shots).folder)
+    outcome = run(shots, Pipeline(LensCap(0), GridPose(), CountingTracker()), overwrite=True)
+    assert (outcome.status, contents(outcome.folder)) == ("failed", before)
+    stop = Stop()
+    stop.signum = 2
+    (job,) = plan([str(shots)])
+    outcome = run_video(job, fake_pipeline(), Options(shots.parent / "out", overwrite=True, quiet=True), stop)
+    assert (outcome.status, outcome.frames, contents(outcome.folder)) == ("stopped", 0, before)
+    shots.rename(shots.parent / "gone")
+    outcome = run(shots, overwrite=True)
+    assert (outcome.status, contents(outcome.folder)) == ("failed", before)
+
+
+def test_a_wrong_tracker_is_told_once_and_before_any_input(
+    shots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("posepipe.run.video.open_video", lambda *_, **__: pytest.fail("an input was opened"))
+    assert main(["run", str(shots), str(shots / "0.png"), "-o", str(shots.parent / "out"), "--tracker", "srt"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 class Presses(SquareDetector):
