@@ -116,10 +116,12 @@ def make_split(
     Raises
     ------
     UsageError
-        A share, a pattern or ``by`` makes no sense, or there are too few groups for that many parts.
+        A share, a pattern or ``by`` makes no sense, a member of a split by subject has none, the pattern of the sources
+        matches nothing, or there are too few groups for that many parts.
     """
     _check_wishes(val, test, by, subject_pattern, together)
     weight = Counter(members_of(people, by))
+    _check_matches(sorted(weight), subject_pattern if by is By.SUBJECT else "", together)
     groups = _groups(sorted(weight), subject_pattern if by is By.SUBJECT else "", together)
     sizes = {key: sum(weight[member] for member in group) for key, group in groups.items()}
     # Sorting first makes the draw independent of the order in which files were listed.
@@ -170,6 +172,23 @@ def _check_wishes(val: float, test: float, by: By, subject_pattern: str, togethe
             re.compile(pattern)
         except re.error as error:
             raise UsageError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+def _check_matches(members: list[str], subject_pattern: str, together: str) -> None:
+    """A name without a match would be a subject, or a source, of its own: a leak that nobody sees."""
+    strange = [member for member in members if subject_pattern and not re.search(subject_pattern, member)]
+    if strange:
+        raise UsageError(
+            f"the subject pattern {subject_pattern!r} does not match {len(strange)} of {len(members)} names",
+            got=", ".join(strange[:3]),
+            hint="Every video needs a subject: widen the pattern, or split --by video",
+        )
+    if together and members and not any(re.search(together, member) for member in members):
+        raise UsageError(
+            f"the pattern {together!r} of what stays together matches none of {len(members)} names",
+            got=", ".join(members[:3]),
+            hint="Mend the pattern, or leave it out",
+        )
 
 
 def of_part(people: KeypointSet, split: Split, part: str) -> KeypointSet:

@@ -45,6 +45,18 @@ def test_the_draw_of_a_seed_is_fixed() -> None:
     assert make_split(people.of_images(np.arange(20)[::-1]), seed=7, val=0.2, test=0.1).parts == split.parts
 
 
+def test_a_pattern_that_does_not_match_is_refused() -> None:
+    people = named_videos("S00_a", "S00_b", "S01_a", "S02_a", "x")
+    with pytest.raises(UsageError, match=r"does not match 5 of 5 names.*S00_a"):
+        make_split(people, by=By.SUBJECT, subject_pattern=r"P(\d+)")
+    with pytest.raises(UsageError, match=r"does not match 1 of 5 names; got x\."):
+        make_split(people, by=By.SUBJECT, subject_pattern=r"S(\d+)")
+    with pytest.raises(UsageError, match="matches none of 5 names"):
+        make_split(people, together=r"X(\d+)")
+    # Videos that share a source with nobody need no match.
+    assert make_split(people, together=r"S(\d+)").together
+
+
 def test_subjects_and_sources_stay_together() -> None:
     names = [f"S{s}_cam{c}_{tape}" for s in range(6) for c in range(2) for tape in "ab"]
     people = named_videos(*names)
