@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from posepipe.cli.labels import add_command, read_labels
 from posepipe.cli.parser import Commands, number
 
 __all__ = ["add_audit"]
@@ -13,10 +14,8 @@ __all__ = ["add_audit"]
 def add_audit(kinds: Commands) -> None:
     """Put the command among those of ``posepipe data``."""
     text = "rank the videos of a set by the signs of bad labels, with pictures to look at and an exclusion list"
-    audit = kinds.add_parser("audit", help=text, description=text, allow_abbrev=False)
-    audit.add_argument("path", metavar="PATH", type=Path, help="label file or folder (docs/datasets.md)")
+    audit = add_command(kinds, "audit", text)
     audit.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for the page and the lists")
-    audit.add_argument("--images", metavar="DIR", type=Path, help="folder of the pictures (default: near the labels)")
     text = "labels of the same frames by a second model, or a pose network (small, FILE.onnx) to make them with"
     audit.add_argument("--second", metavar="PATH|MODEL", help=text)
     count = number(int, 0, 10**6)
@@ -31,22 +30,24 @@ def add_audit(kinds: Commands) -> None:
 def _audit(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.audit import audit
     from posepipe.datasets.exclusions import write_exclusions
-    from posepipe.datasets.formats import load_set
+    from posepipe.datasets.formats import label_videos
     from posepipe.errors import InputError, OutputError
     from posepipe.review import second_labels, write_review, write_scorecard
 
     out = arguments.out
     if (out / "scorecard.json").exists() and not arguments.overwrite:
         raise OutputError(f"{out} holds an audit already", hint="--overwrite replaces it, or name another one")
-    people = load_set(arguments.path, arguments.images)[0]
+    people = read_labels(arguments, keep_duplicates=True)
     if not people.video_names():
         hint = "Frames of videos are recognised by a folder a video (docs/datasets.md)"
         raise InputError(f"{arguments.path} holds no videos to compare, only still pictures", hint=hint)
     second = second_labels(people, arguments.second) if arguments.second else None
-    cards = audit(people, second)
+    cards = audit(people, second, without=set(label_videos(arguments.path)) - set(people.videos))
     page = write_review(out, cards, people, arguments.sheets)
     write_scorecard(out / "scorecard.json", cards)
-    chosen = [card for card in cards if card.reasons] if arguments.exclude is None else cards[: arguments.exclude]
+    # What has no labels is in no training anyway.
+    labelled = [card for card in cards if card.people]
+    chosen = [card for card in labelled if card.reasons] if arguments.exclude is None else labelled[: arguments.exclude]
     write_exclusions(out / "exclusions.json", {card.video: card.reasons for card in chosen}, {})
     for number_, card in enumerate(cards[:20], start=1):
         print(f"{number_:3d}. {card.video}: {card.suspicion:.1f} {', '.join(card.reasons)}".rstrip())

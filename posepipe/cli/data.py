@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posepipe.cli.audit import add_audit
+from posepipe.cli.labels import add_command, read_labels
 from posepipe.cli.parser import Commands, number, say
 
 if TYPE_CHECKING:
@@ -27,15 +28,8 @@ def add(commands: Commands) -> None:
         group(kinds)
 
 
-def _command(kinds: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text, allow_abbrev=False)
-    parser.add_argument("path", metavar="PATH", type=Path, help="label file or folder (docs/datasets.md)")
-    parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the pictures (default: near the labels)")
-    return parser
-
-
 def _add_check(kinds: Commands) -> None:
-    check = _command(kinds, "check", "is this set sound, before any training; exit code 4 where it is not")
+    check = add_command(kinds, "check", "is this set sound, before any training; exit code 4 where it is not")
     count = number(int, 0, 10**9)
     text = "decode at most N pictures, evenly spread (default: all)"
     check.add_argument("--pictures", type=count, metavar="N", help=text)
@@ -44,14 +38,14 @@ def _add_check(kinds: Commands) -> None:
 
 
 def _add_stats(kinds: Commands) -> None:
-    stats = _command(kinds, "stats", "occluded and missing joints, people a picture, sizes, videos")
+    stats = add_command(kinds, "stats", "occluded and missing joints, people a picture, sizes, videos")
     stats.add_argument("--plot", metavar="FILE", type=Path, help="draw the joints' shares into a PNG file")
     stats.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
     stats.set_defaults(command=_stats)
 
 
 def _add_convert(kinds: Commands) -> None:
-    convert = _command(kinds, "convert", "write a set in another format")
+    convert = add_command(kinds, "convert", "write a set in another format")
     convert.add_argument("out", metavar="OUT", type=Path, help="file or folder to write")
     convert.add_argument("--from", dest="source", choices=FORMS, help="format of PATH (default: recognised)")
     convert.add_argument("--to", dest="target", choices=FORMS, required=True, help="format of OUT")
@@ -70,7 +64,7 @@ def _add_convert(kinds: Commands) -> None:
 
 
 def _add_split(kinds: Commands) -> None:
-    split = _command(kinds, "split", "draw training, validation and test parts, or check those of a split file")
+    split = add_command(kinds, "split", "draw training, validation and test parts, or check those of a split file")
     split.add_argument("-o", "--out", metavar="FILE", type=Path, help="split file to write")
     split.add_argument("--check", metavar="SPLIT", type=Path, help="look for leaks in a split file; exit code 4 if any")
     text = "what stays together (default video; a still picture is a video of its own)"
@@ -89,7 +83,7 @@ def _add_split(kinds: Commands) -> None:
 
 
 def _add_frames(kinds: Commands) -> None:
-    frames = _command(kinds, "frames", "write the labelled frames of a set's videos as pictures, for training")
+    frames = add_command(kinds, "frames", "write the labelled frames of a set's videos as pictures, for training")
     frames.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for VIDEO/000123.jpg")
     frames.add_argument("--videos", metavar="DIR", type=Path, help="folder of the videos (default: PATH)")
     count = number(int, 1, 10**9)
@@ -124,14 +118,13 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from posepipe.datasets.formats import load_set
     from posepipe.datasets.stats import plot_joints, set_stats, table_stats
     from posepipe.datasets.visibility import read_visibility
 
     if arguments.path.suffix.lower() == ".npz":
         stats = table_stats(read_visibility(arguments.path), arguments.path.stem)
     else:
-        stats = set_stats(load_set(arguments.path, arguments.images)[0])
+        stats = set_stats(read_labels(arguments))
     if arguments.plot is not None:
         plot_joints(stats.joints, arguments.plot)
     _write_json(arguments.json, stats.as_dict())
@@ -190,7 +183,6 @@ def _write_parts(arguments: argparse.Namespace, people: KeypointSet) -> None:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from posepipe.datasets.formats import load_set
     from posepipe.datasets.leaks import leaks
     from posepipe.datasets.splits import By, make_split, read_split, write_split
     from posepipe.errors import UsageError
@@ -199,7 +191,7 @@ def _split(arguments: argparse.Namespace) -> int:
         raise UsageError("name the split file to write (-o FILE) or the one to look at (--check FILE)")
     if arguments.out is not None:
         _refuse_to_replace(arguments.out, arguments.overwrite)
-    people = load_set(arguments.path, arguments.images)[0]
+    people = read_labels(arguments, whole=True)
     if arguments.check is not None:
         split = read_split(arguments.check)
     else:
@@ -221,12 +213,11 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _frames(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.coco import write_coco
-    from posepipe.datasets.formats import load_set
     from posepipe.datasets.frames import extract_frames
 
     labels = arguments.out / "labels.json"
     _refuse_to_replace(labels, arguments.overwrite)
-    people = load_set(arguments.path, arguments.images)[0]
+    people = read_labels(arguments, whole=True)
     taken = extract_frames(people, arguments.videos or arguments.path, arguments.out, every=arguments.every)
     write_coco(taken, labels)
     lost = int((people.frames % arguments.every == 0).sum()) - len(taken.images)

@@ -18,7 +18,7 @@ import numpy as np
 from posepipe.datasets.duplicates import duplicate_people
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, concatenate
-from posepipe.datasets.rows import Rows
+from posepipe.datasets.rows import Rows, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
@@ -111,7 +111,7 @@ def label_files(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {"": path}
     inner = path / "labels"
-    files = {f.stem: f for f in (inner if inner.is_dir() else path).glob("*.json") if not f.name.startswith(".")}
+    files = {f.stem: f for f in label_json(inner if inner.is_dir() else path, "*.json")}
     if not files:
         files = {f.parent.name: f for f in path.glob(f"*/{_RESULT}")}
     if not files:

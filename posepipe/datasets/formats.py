@@ -6,17 +6,18 @@ import re
 from enum import Enum
 from pathlib import Path
 
-from posepipe.datasets.alphapose import load_alphapose, write_alphapose
+from posepipe.datasets.alphapose import label_files, load_alphapose, write_alphapose
 from posepipe.datasets.coco import load_coco, read_coco, write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import frame_files, read_openpose, write_openpose
+from posepipe.datasets.rows import label_json
 from posepipe.datasets.yolo import description, read_yolo, write_yolo
 from posepipe.errors import InputError, UsageError
 
-__all__ = ["Form", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
+__all__ = ["Form", "label_videos", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
 
 _HEAD = 1 << 20
 
@@ -52,9 +53,8 @@ def recognise(path: Path) -> tuple[Form, Path]:
     if coco is not None:
         return Form.COCO, coco
     for pattern in ("labels/*.json", "*/alphapose-results.json", "*.json"):
-        for file in sorted(path.glob(pattern)):
-            if not file.name.startswith("."):
-                return _of_file(file), path
+        for file in label_json(path, pattern):
+            return _of_file(file), path
     if any(path.glob("**/*.csv")):
         return Form.DLC, path
     raise InputError(
@@ -64,10 +64,16 @@ def recognise(path: Path) -> tuple[Form, Path]:
     )
 
 
+def label_videos(path: Path) -> tuple[str, ...]:
+    """The videos that have a label file of their own, whether it can be read or not; none where one file holds all."""
+    form, source = recognise(path)
+    return tuple(label_files(source)) if form is Form.ALPHAPOSE and source.is_dir() else ()
+
+
 def _coco_of_folder(path: Path) -> Path | None:
     """The one COCO file of ``annotations/``; a folder with several of them needs one to be named."""
-    files = sorted((path / "annotations").glob("*.json")) or sorted(path.glob("*.json"))
-    found = [file for file in files if not file.name.startswith(".") and _is_coco(file)]
+    files = label_json(path / "annotations", "*.json") or label_json(path, "*.json")
+    found = [file for file in files if _is_coco(file)]
     people = [file for file in found if "keypoints" in file.name] or found
     if len(people) > 1:
         names = ", ".join(file.name for file in people[:6])
@@ -78,7 +84,7 @@ def _coco_of_folder(path: Path) -> Path | None:
 def _is_coco(path: Path) -> bool:
     try:
         return _of_file(path) is Form.COCO
-    except InputError:  # a split file or the like beside the labels
+    except InputError:  # something else beside the labels
         return False
 
 
@@ -147,8 +153,25 @@ def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
     return people
 
 
-def load_set(path: str | Path, images: Path | None = None, form: Form | None = None) -> tuple[KeypointSet, Findings]:
-    """As :func:`read_set`, leaving out what cannot be read, and what is wrong with it; ``form`` is seen where None."""
+def load_set(
+    path: str | Path, images: Path | None = None, form: Form | None = None, *, keep_duplicates: bool = False
+) -> tuple[KeypointSet, Findings]:
+    """As :func:`read_set`, leaving out what cannot be read, and what is wrong with it.
+
+    Parameters
+    ----------
+    path, images
+        As of `read_set`.
+    form
+        The format; seen where None.
+    keep_duplicates
+        Whether people who stand twice in a frame of AlphaPose's results stay; all other formats keep them.
+
+    Raises
+    ------
+    InputError
+        Nothing known lies there, or nothing of it can be read.
+    """
     source = Path(path)
     if form is None:
         form, source = recognise(source)
@@ -157,7 +180,7 @@ def load_set(path: str | Path, images: Path | None = None, form: Form | None = N
     if form is Form.COCO:
         return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
     if form is Form.ALPHAPOSE:
-        return load_alphapose(source, frames=images)
+        return load_alphapose(source, frames=images, keep_duplicates=keep_duplicates)
     read = {
         Form.OPENPOSE: read_openpose,
         Form.MMPOSE: read_mmpose,

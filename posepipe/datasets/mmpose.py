@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from posepipe.datasets.labels import KeypointSet, concatenate
-from posepipe.datasets.rows import Rows, label_errors
+from posepipe.datasets.rows import Rows, label_errors, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
@@ -31,7 +31,7 @@ def read_mmpose(path: Path) -> KeypointSet:
     InputError
         There are no such files, or one of them cannot be read.
     """
-    files = [path] if path.is_file() else sorted(p for p in path.glob("*.json") if not p.name.startswith("."))
+    files = [path] if path.is_file() else label_json(path, "*.json")
     sets = []
     for file in files:
         with label_errors(file, "a prediction of mmpose", _EXPECTED):

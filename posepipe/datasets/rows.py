@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ from posepipe.datasets.labels import KeypointSet, area_of
 from posepipe.errors import InputError
 from posepipe.skeleton import Skeleton
 
-__all__ = ["Rows", "label_errors"]
+__all__ = ["Rows", "label_errors", "label_json"]
 
 # A box that no file gave: the labelled joints, and an eighth of their extent on each side (padding 1.25).
 _MARGIN = 0.125
+# How the files begin that posepipe writes about a set.
+_OWN = re.compile(rb'\s*\{\s*"format"\s*:\s*"posepipe-')
 
 
 class Rows:
@@ -132,3 +135,17 @@ def label_errors(path: Path, form: str, expected: str) -> Iterator[None]:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint="Check the path") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path} is not {form}: {error!r}"[:300], expected=expected) from error
+
+
+def label_json(folder: Path, pattern: str) -> list[Path]:
+    """JSON files that may hold labels, by name: not hidden ones, nor what posepipe writes (splits, exclusions)."""
+    files = sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
+    return [file for file in files if not _is_own(file)]
+
+
+def _is_own(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return _OWN.match(stream.read(200)) is not None
+    except OSError:  # told when its labels are read
+        return False

@@ -86,9 +86,10 @@ class Stats:
         return text
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything for a JSON file."""
+        """Everything for a JSON file (format posepipe-stats/1)."""
         parts = [counts.as_dict() for counts in self.joints]
-        return {"rows": dict(self.rows), "parts": parts, "videos": list(self.videos)}
+        found = {"rows": dict(self.rows), "parts": parts, "videos": list(self.videos)}
+        return {"format": "posepipe-stats/1"} | found
 
 
 def table_stats(table: VisibilityTable, name: str) -> Stats:

@@ -62,8 +62,9 @@ class ThresholdReport:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report for a JSON file."""
+        """The report for a JSON file (format posepipe-thresholds/1)."""
         return {
+            "format": "posepipe-thresholds/1",
             "joints": list(self.joints),
             "labelled": self.labelled.tolist(),
             "thresholds": list(self.steps),

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from label_sets import alphapose_row, noise_picture, person, video_set, write_json, write_pictures
 
 from posepipe import cli
 from posepipe.datasets.coco import read_coco, write_coco
+from posepipe.datasets.exclusions import write_exclusions
 from posepipe.datasets.splits import read_split
 
 Capture = pytest.CaptureFixture[str]
@@ -97,6 +99,33 @@ def test_split_writes_checks_and_refuses(sail: Path, tmp_path: Path, capsys: Cap
     assert run("split", sail, "--check", file, "--no-frames") == 0
     assert run("split", sail, "-o", file) == 6
     assert run("split", sail) == 2
+
+
+def test_label_files_that_cannot_be_read_are_told_or_refused(sail: Path, tmp_path: Path, capsys: Capture) -> None:
+    (sail / "labels" / "s0_v0.json").write_text("[{")
+    assert run("stats", sail) == 0
+    assert "unreadable-labels: 1 of 6" in capsys.readouterr().out
+    for words in (("split", sail, "-o", tmp_path / "split.json"), ("frames", sail, "-o", tmp_path / "frames")):
+        assert run(*words) == 3
+        assert "s0_v0.json" in capsys.readouterr().err
+    assert not (tmp_path / "split.json").exists()
+    halpe = [alphapose_row("0.jpg", np.concatenate([person(), person()[:9]]))]
+    write_json(sail / "labels" / "s0_v0.json", halpe)
+    assert run("split", sail, "-o", tmp_path / "split.json") == 3
+    assert "joints of" in capsys.readouterr().err
+
+
+def test_what_posepipe_writes_beside_the_labels_is_no_label_file(tmp_path: Path, capsys: Capture) -> None:
+    flat = tmp_path / "flat"
+    for v in range(4):
+        write_json(flat / f"v{v}.json", [alphapose_row("0.jpg", person(v, third=0.9))])
+    assert run("split", flat, "-o", flat / "A.json", "--val", 0.25) == 0
+    assert run("stats", flat, "--json", flat / "B.json") == 0
+    write_exclusions(flat / "C.json", {"v0": ()}, {})
+    assert run("check", flat, "--json", flat / "D.json") == 0
+    assert run("check", flat) == 0
+    assert "videos                      4" in capsys.readouterr().out
+    assert run("split", flat, "--check", flat / "A.json") == 0
 
 
 def test_split_parts_become_parts_of_a_yolo_set(sail: Path, tmp_path: Path) -> None:
