@@ -8,7 +8,7 @@ sign is one number a video; a video is suspicious where a number stands out from
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -52,6 +52,7 @@ class Sign(Enum):
     GAPS = ("gaps", 0.03, "share of frames between the first and the last one that hold no label")
     OUTSIDE = ("outside-box", 0.02, "share of sure joints outside the person's own box")
     SECOND = ("second-opinion", 0.02, "share of people whose OKS with the second labels is below 0.4")
+    NO_LABELS = ("no-labels", 0.1, "1: the label file cannot be read, or names nobody")
 
     def __init__(self, code: str, spread: float, text: str) -> None:
         self.code = code
@@ -94,7 +95,7 @@ class VideoCard:
         return tuple(sign.code for sign in sorted(strong, key=lambda sign: -self.z[sign]))
 
 
-def audit(labels: KeypointSet, second: KeypointSet | None = None) -> list[VideoCard]:
+def audit(labels: KeypointSet, second: KeypointSet | None = None, without: Iterable[str] = ()) -> list[VideoCard]:
     """Score every video of a set, most suspicious first.
 
     Parameters
@@ -103,6 +104,8 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None) -> list[VideoC
         A set with videos (still pictures are left out).
     second
         Labels of the same images by a second model, as a set with the same image names. Optional.
+    without
+        Further videos, of whose labels nothing is in the set: they come first.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None) -> list[VideoC
     members = dict.fromkeys(names, np.zeros(0, np.int64)) | _rows_by_video(labels)
     measured = {name: measure(labels, members[name], opinion) for name in names}
     scores = _robust_z({name: signs for name, (signs, _) in measured.items()})
-    cards = []
+    cards = [_unlabelled(name) for name in without]
     for name in names:
         signs, trouble = measured[name]
         rows = members[name]
@@ -127,6 +130,12 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None) -> list[VideoC
         worst = rows[np.argsort(-trouble, kind="stable")][:12]
         cards.append(VideoCard(name, frames, len(rows), signs, scores[name], float(np.hypot.reduce(positive)), worst))
     return sorted(cards, key=lambda card: (-card.suspicion, card.video))
+
+
+def _unlabelled(video: str) -> VideoCard:
+    """The card of a video without labels: as suspicious as a video can be."""
+    most = _CAP * float(np.sqrt(len(Sign)))
+    return VideoCard(video, 0, 0, {Sign.NO_LABELS: 1.0}, {Sign.NO_LABELS: _CAP}, most, np.zeros(0, np.int64))
 
 
 def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tuple[dict[Sign, float], Float]:

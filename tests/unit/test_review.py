@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,37 @@ def test_the_page_the_scorecard_and_the_list(labels: Path, tmp_path: Path, capsy
     assert sheet.shape == (480, 1080, 3)
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 50  # skeletons, not an empty sheet
     assert list(read_exclusions(out / "exclusions.json").videos) == ["v07"]
+
+
+def test_people_labelled_twice_in_alphapose_results_are_seen(tmp_path: Path) -> None:
+    whole, rng = sound(), np.random.default_rng(2)
+    again = whole.of_videos(["v07"])
+    noise = rng.normal(0, 0.01, again.xy.shape) * np.sqrt(again.area / 0.53)[:, None, None]
+    write_alphapose(whole, tmp_path / "set")
+    write_alphapose(replace(again, xy=(again.xy + noise).astype(np.float32)), tmp_path / "again")
+    file, second = (tmp_path / name / "labels" / "v07.json" for name in ("set", "again"))
+    file.write_text(json.dumps(json.loads(file.read_text()) + json.loads(second.read_text())))
+    assert main(["data", "audit", str(tmp_path / "set"), "-o", str(tmp_path / "audit"), "--sheets", "0"]) == 0
+    card = json.loads((tmp_path / "audit/scorecard.json").read_text())["videos"][0]
+    assert (card["video"], card["people"]) == ("v07", 80)
+    assert card["signs"]["duplicate-people"] > 0.9
+    assert "duplicate-people" in card["reasons"]
+
+
+def test_videos_without_labels_come_first_and_are_not_excluded(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = labels / "labels" / "v03.json"
+    file.write_text(file.read_text()[:999])
+    (labels / "labels" / "v05.json").write_text("[]")
+    assert main(["data", "audit", str(labels), "-o", str(tmp_path / "audit"), "--exclude", "2"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("unreadable-labels: 1 of 20: ")
+    assert [line.split(":")[0].split()[1] for line in told[1:4]] == ["v03", "v05", "v07"]
+    cards = json.loads((tmp_path / "audit/scorecard.json").read_text())["videos"]
+    assert [card["reasons"] for card in cards[:2]] == [["no-labels"]] * 2
+    excluded = list(read_exclusions(tmp_path / "audit/exclusions.json").videos)
+    assert (len(excluded), excluded[0]) == (2, "v07")
 
 
 def test_an_audit_is_not_replaced_unasked(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
