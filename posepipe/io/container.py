@@ -290,8 +290,9 @@ def _is_complete(way: _Pass, info: VideoInfo, cut: bool) -> bool | None:
     """Whether everything declared has come; None where nothing trustworthy is declared.
 
     A count is exact. Of a duration, one and a half frames may be missing, since not every writer counts how long the
-    last frame is shown; where the file is known to be cut, hardly anything may. Other containers than these declare
-    what the demuxer has guessed from the file's own end.
+    last frame is shown, and it may count from 0 or from the first frame; where the file is known to be cut, hardly
+    anything may be missing, counted from the first. Other containers than these declare what the demuxer has guessed
+    from the file's own end.
     """
     if info.frames_declared is not None:
         return way.packets >= info.frames_declared
@@ -299,7 +300,8 @@ def _is_complete(way: _Pass, info: VideoInfo, cut: bool) -> bool | None:
         return None
     stream = way.stream
     period = _period(stream)
-    length = (way.last_end - (stream.start_time or 0)) * (stream.time_base or Fraction(0))
+    length = way.last_end - (stream.start_time or 0)
+    length = (length if cut else max(length, way.last_end)) * (stream.time_base or Fraction(0))
     if length >= info.duration_s - (0.1 if cut else 1.5) * period:
         return True
     # The duration of the whole file may be that of its sound.

@@ -44,7 +44,7 @@ def find_fault(path: Path, formats: tuple[str, ...]) -> Fault | None:
     path
         The file.
     formats
-        FFmpeg's names of its format: Matroska and WebM, MP4 and QuickTime, AVI, MPEG-TS are known.
+        FFmpeg's names of its format: Matroska and WebM, MP4 and QuickTime, AVI, FLV, MPEG-TS are known.
     """
     with path.open("rb", buffering=4096) as file:
         size = file.seek(0, 2)
@@ -54,6 +54,8 @@ def find_fault(path: Path, formats: tuple[str, ...]) -> Fault | None:
             return _boxes_fault(file, 0, size)
         if "avi" in formats:
             return _avi(file, size)
+        if "flv" in formats:
+            return _flv(file, size)
         if "mpegts" in formats:
             return _transport_stream(file, size)
     return None
@@ -156,6 +158,19 @@ def _avi(file: BinaryIO, size: int) -> Fault | None:
     file.seek(4)
     end = 8 + int.from_bytes(file.read(4), "little")
     return Fault(True, f"{end - size} bytes are missing at its end") if end > size else None
+
+
+def _flv(file: BinaryIO, size: int) -> Fault | None:
+    """Tags lie one after another, each with its length before and after it; the last length may be absent."""
+    file.seek(5)
+    position = int.from_bytes(file.read(4), "big") + 4
+    while position < size:
+        file.seek(position + 1)
+        position += 11 + int.from_bytes(file.read(3), "big")
+        if position > size:
+            return Fault(True, f"{position - size} bytes are missing at its end")
+        position += 4
+    return None
 
 
 def _transport_stream(file: BinaryIO, size: int) -> Fault | None:

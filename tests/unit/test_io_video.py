@@ -81,6 +81,48 @@ def test_edit_list_hides_frames_and_counts_as_whole(tmp_path):
     assert (reader.info.frames_declared, reader.status) == (20, "ok")
 
 
+LATE = {"ticks": range(2000, 3200, 40), "time_base": Fraction(1, 1000)}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "settings"),
+    [
+        ("late.mkv", "libx264", LATE),
+        ("late.webm", "libvpx-vp9", LATE),
+        ("late.flv", "flv", LATE),
+        ("b.flv", "libx264", {"options": {"bf": "3", "b_strategy": "0"}}),
+    ],
+)
+def test_a_late_start_is_whole_and_a_cut_one_is_told(tmp_path, name, codec, settings):
+    path = write_clip(tmp_path / name, 30, codec=codec, **settings)
+    reader, frames = read(path)
+    assert (len(frames), reader.status, reader.reason) == (30, "ok", None)
+    whole = path.read_bytes()
+    for lost in (60, len(whole) // 5):
+        path.write_bytes(whole[:-lost])
+        reader, frames = read(path)
+        assert (reader.status, 0 < len(frames) <= 30) == ("truncated", True)
+
+
+def test_a_late_start_beside_sound_keeps_its_time(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as output:
+        video, sound = output.add_stream("libx264", rate=25), output.add_stream("aac", rate=44100)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = 50 + number, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 4 * 44100), np.float32), format="fltp", layout="mono")
+        quiet.sample_rate, quiet.pts = 44100, 0
+        output.mux(sound.encode(quiet))
+        output.mux(video.encode(None))
+        output.mux(sound.encode(None))
+    reader, frames = read(path)
+    assert frames[0].pts == pytest.approx(2, abs=1e-3)
+    assert (len(frames), reader.status, reader.reason) == (20, "ok", None)
+
+
 def test_fragmented_mp4_starts_at_zero(tmp_path):
     path = write_clip(tmp_path / "f.mp4", 30, options={"g": "10"}, container={"movflags": "frag_keyframe+empty_moov"})
     reader, frames = read(path)
