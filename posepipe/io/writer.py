@@ -25,7 +25,12 @@ _ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "h264_nvenc", "libopenh2
 _X264 = {"crf": "23", "preset": "veryfast", "bf": "0", "rc-lookahead": "5", "g": "120"}
 _THREADS = 4
 _BITS_PER_PIXEL = 0.15
-_FRAGMENTS = {"movflags": "empty_moov+default_base_moof+frag_every_frame", "flush_packets": "1"}
+# The first fragment keeps its time, too; by default the muxer would begin at 0.
+_FRAGMENTS = {
+    "movflags": "empty_moov+default_base_moof+frag_every_frame+frag_discont",
+    "avoid_negative_ts": "disabled",
+    "flush_packets": "1",
+}
 _BT709, _BT601_MATRIX = 1, 6
 _BT709_FROM_HEIGHT = 577
 

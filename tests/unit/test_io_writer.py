@@ -33,6 +33,23 @@ def test_times_are_kept_to_a_millisecond(tmp_path):
     assert reader.status == "ok"
 
 
+@pytest.mark.parametrize("start", [0.023, 2.0, 3600.5])
+def test_a_late_start_is_kept_while_frames_come_and_after(tmp_path, start):
+    times = [start + i / 25 for i in range(24)]
+    with VideoWriter(tmp_path / "o.mp4", WIDTH, HEIGHT) as video:
+        for number, pts in enumerate(times):
+            video.write(numbered(number), pts)
+        half = stored_times(tmp_path / "o.part.mp4")
+    assert half == pytest.approx(times[: len(half)], abs=1e-4)
+    assert len(half) >= 12
+    assert stored_times(tmp_path / "o.mp4") == pytest.approx(times, abs=1e-4)
+
+
+def stored_times(path):
+    with av.open(str(path)) as plain:
+        return [float(frame.pts * frame.time_base) for frame in plain.decode(video=0)]
+
+
 def test_file_is_h264_that_plays_everywhere(tmp_path):
     path = write(tmp_path / "o.mp4", [i / 25 for i in range(10)])
     data = path.read_bytes()
