@@ -76,6 +76,14 @@ def write_pictures(people: KeypointSet, root: Path) -> None:
         cv2.imwrite(str(root / name), noise_picture(i))
 
 
+def write_video(path: Path, frames: int, size: tuple[int, int] = (240, 320)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, size[::-1])
+    for seed in range(frames):
+        out.write(noise_picture(seed, size))
+    out.release()
+
+
 def same(a: KeypointSet, b: KeypointSet, *, atol: float = 1e-3, scores: bool = True) -> None:
     """Assert that two sets hold the same people in the same images, in order."""
     assert a.skeleton.keypoints == b.skeleton.keypoints

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posepipe.cli.audit import add_audit
-from posepipe.cli.labels import add_command, read_labels
+from posepipe.cli.labels import add_command, load_labels, read_labels
 from posepipe.cli.parser import Commands, number, say
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
 def _add_check(kinds: Commands) -> None:
     check = add_command(kinds, "check", "is this set sound, before any training; exit code 4 where it is not")
     count = number(int, 0, 10**9)
-    text = "decode at most N pictures, evenly spread (default: all)"
+    text = "decode at most N pictures, evenly spread, and of videos the first one (default: all)"
     check.add_argument("--pictures", type=count, metavar="N", help=text)
     check.add_argument("--json", metavar="FILE", type=Path, help="write the report as JSON too")
     check.set_defaults(command=_check)
@@ -108,10 +108,12 @@ def _refuse_to_replace(path: Path, overwrite: bool) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.checks import check_set
-    from posepipe.datasets.formats import load_set
+    from posepipe.datasets.frames import find_videos, pictures_at_hand
 
-    people, found = load_set(arguments.path, arguments.images)
-    report = check_set(people, found, pictures=arguments.pictures)
+    people, found = load_labels(arguments)
+    near = arguments.images or (arguments.path if arguments.path.is_dir() else arguments.path.parent)
+    videos = {} if pictures_at_hand(people) or not people.video_names() else find_videos(near)
+    report = check_set(people, found, pictures=arguments.pictures, videos=videos)
     _write_json(arguments.json, report.as_dict())
     print(report.table())
     return 0 if report.sound else UNSOUND
@@ -146,14 +148,14 @@ def _thresholds(arguments: argparse.Namespace, people: KeypointSet) -> dict[str,
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from posepipe.datasets.formats import Form, load_set, write_set
+    from posepipe.datasets.formats import Form, write_set
     from posepipe.datasets.skeletons import map_skeleton
     from posepipe.datasets.thresholds import threshold_labels
 
     tell = say(arguments.quiet)
     _refuse_to_replace(arguments.out, arguments.overwrite)
     form = Form(arguments.source) if arguments.source else None
-    people, found = load_set(arguments.path, arguments.images, form)
+    people, found = load_labels(arguments, form)
     for finding in found.all():
         tell(finding.line())
     if arguments.skeleton == "coco17":
@@ -213,14 +215,14 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _frames(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.coco import write_coco
-    from posepipe.datasets.frames import extract_frames
+    from posepipe.datasets.frames import extract_frames, video_frames
 
     labels = arguments.out / "labels.json"
     _refuse_to_replace(labels, arguments.overwrite)
     people = read_labels(arguments, whole=True)
     taken = extract_frames(people, arguments.videos or arguments.path, arguments.out, every=arguments.every)
     write_coco(taken, labels)
-    lost = int((people.frames % arguments.every == 0).sum()) - len(taken.images)
+    lost = int(video_frames(people, arguments.every).sum()) - len(taken.images)
     if lost:
         print(f"{lost} labelled frames lie beyond the end of their video and were left out")
     print(f"{len(taken.images)} frames of {len(taken.video_names())} videos in {arguments.out}; labels in {labels}")

@@ -6,20 +6,45 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands
+from posepipe.cli.parser import Commands, number
 
 if TYPE_CHECKING:
+    from posepipe.datasets.findings import Findings
+    from posepipe.datasets.formats import Form
     from posepipe.datasets.labels import KeypointSet
 
-__all__ = ["add_command", "read_labels"]
+__all__ = ["add_command", "load_labels", "read_labels"]
 
 
 def add_command(kinds: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    """A command that takes a set: PATH, --images."""
+    """A command that takes a set: PATH, --images, --first-frame."""
     parser: argparse.ArgumentParser = kinds.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.add_argument("path", metavar="PATH", type=Path, help="label file or folder (docs/datasets.md)")
     parser.add_argument("--images", metavar="DIR", type=Path, help="folder of the pictures (default: near the labels)")
+    text = "number in AlphaPose's image names of a video's first frame (default 0; of FFmpeg's frames 1)"
+    parser.add_argument("--first-frame", type=number(int, 0, 10**9), default=0, metavar="N", help=text)
     return parser
+
+
+def load_labels(
+    arguments: argparse.Namespace, form: Form | None = None, *, keep_duplicates: bool = False
+) -> tuple[KeypointSet, Findings]:
+    """The set that `arguments` name, as far as it can be read, and what was found.
+
+    Raises
+    ------
+    InputError
+        Nothing known lies there, or nothing of it can be read.
+    UsageError
+        A first frame is given for another format than AlphaPose's.
+    """
+    from posepipe.datasets.formats import Form, load_set, recognise
+    from posepipe.errors import UsageError
+
+    first = arguments.first_frame
+    if first and (form or recognise(arguments.path)[0]) is not Form.ALPHAPOSE:
+        raise UsageError(f"--first-frame {first} is for AlphaPose's results", hint="Other formats number their frames")
+    return load_set(arguments.path, arguments.images, form, first_frame=first, keep_duplicates=keep_duplicates)
 
 
 def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_duplicates: bool = False) -> KeypointSet:
@@ -38,12 +63,13 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
     ------
     InputError
         It cannot be read, or not the whole of it.
+    UsageError
+        As of `load_labels`.
     """
     from posepipe.datasets.findings import Code
-    from posepipe.datasets.formats import load_set
     from posepipe.errors import InputError
 
-    people, found = load_set(arguments.path, arguments.images, keep_duplicates=keep_duplicates)
+    people, found = load_labels(arguments, keep_duplicates=keep_duplicates)
     unreadable = found.of(Code.UNREADABLE_LABELS)
     if whole and unreadable.count:
         raise InputError(f"{arguments.path}: {unreadable.line()}", hint="Mend or remove the files that are named")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from posepipe.config import Config
 from posepipe.datasets.duplicates import duplicate_people
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.video_checks import check_videos
 from posepipe.errors import InputError
 from posepipe.io.pictures import read_picture
 from posepipe.skeleton import COCO17
@@ -122,7 +124,13 @@ class Report:
         }
 
 
-def check_set(people: KeypointSet, found: Findings | None = None, *, pictures: int | None = None) -> Report:
+def check_set(
+    people: KeypointSet,
+    found: Findings | None = None,
+    *,
+    pictures: int | None = None,
+    videos: Mapping[str, Path] | None = None,
+) -> Report:
     """Check a set.
 
     Parameters
@@ -133,10 +141,15 @@ def check_set(people: KeypointSet, found: Findings | None = None, *, pictures: i
         What the reading of its files found already.
     pictures
         How many pictures to decode, evenly spread; all where None. That they are there is looked at for all of them.
+        Videos are decoded to their end where None, else only opened.
+    videos
+        Paths of the videos that the frames are to be taken from, by name, where the pictures are not at hand.
     """
     findings = Findings()
     if found is not None:
         findings.merge(found)
+    if videos:
+        people = check_videos(people, videos, findings, decode=pictures is None)
     sides = sides_of(people)
     usable = (people.labelled > 0) & ~people.iscrowd
     if not usable.any():
@@ -147,17 +160,21 @@ def check_set(people: KeypointSet, found: Findings | None = None, *, pictures: i
     _check_boxes(people, findings)
     _check_joints(people, findings)
     _check_people(people, findings)
-    read = _check_pictures(people, findings, pictures)
+    read: int | str = "none: not at hand"
+    if videos:
+        read = "none: frames of videos"
+    elif people.root is not None:
+        read = _check_pictures(people, people.root, findings, pictures)
     return Report(people.name, _figures(people, usable, read), sides, findings)
 
 
-def _figures(people: KeypointSet, usable: NDArray[np.bool_], read: int) -> dict[str, int | float | str]:
+def _figures(people: KeypointSet, usable: NDArray[np.bool_], read: int | str) -> dict[str, int | float | str]:
     heights = people.boxes[usable, 3] - people.boxes[usable, 1]
     guessed = sorted(set(people.skeleton.keypoints) - set(COCO17.keypoints))
     of_coco = ", COCO's OKS constants" if not guessed else f", {len(guessed)} joints that COCO has not"
     return {
         "pictures": len(people.images),
-        "pictures decoded": read if people.root is not None else "none: not at hand",
+        "pictures decoded": read,
         "videos": len(people.video_names()),
         "people": len(people),
         "people with joints": int(usable.sum()),
@@ -179,6 +196,8 @@ def _check_skeleton(people: KeypointSet, findings: Findings) -> None:
             Code.JOINT_ORDER,
             (f"{a} where COCO has {b}" for a, b in zip(names, COCO17.keypoints, strict=True) if a != b),
         )
+    elif names != COCO17.keypoints:
+        findings.add(Code.OTHER_JOINTS, f"{len(names)} joints: {', '.join(names[:6])} ...", total=1)
     findings.add_all(Code.SIGMAS_GUESSED, (n for n in names if n not in COCO17.keypoints), total=len(names))
 
 
@@ -226,18 +245,16 @@ def _check_people(people: KeypointSet, findings: Findings) -> None:
     findings.add_all(Code.NO_SIZE, (people.images[i] for i in np.flatnonzero(unknown)), total=images)
 
 
-def _check_pictures(people: KeypointSet, findings: Findings, pictures: int | None) -> int:
+def _check_pictures(people: KeypointSet, root: Path, findings: Findings, pictures: int | None) -> int:
     """Look for the pictures and decode some of them; the number of those that were decoded."""
-    if people.root is None:
-        return 0
     total = len(people.images)
-    there = np.array([(people.root / name).is_file() for name in people.images], bool)
+    there = np.array([(root / name).is_file() for name in people.images], bool)
     findings.add_all(Code.MISSING_IMAGE, (people.images[i] for i in np.flatnonzero(~there)), total=total)
     rows = np.flatnonzero(there)
     if pictures is not None and len(rows) > pictures:
         rows = rows[np.linspace(0, len(rows) - 1, pictures).astype(int)] if pictures else rows[:0]
     for i in rows.tolist():
-        _check_picture(people, i, people.root / people.images[i], findings, len(rows))
+        _check_picture(people, i, root / people.images[i], findings, len(rows))
     return len(rows)
 
 

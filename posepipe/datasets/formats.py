@@ -128,7 +128,7 @@ def pictures_beside(annotations: Path) -> Path | None:
     return next((f for f in folders if any((f / name).is_file() for name in names)), None)
 
 
-def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
+def read_set(path: str | Path, images: Path | None = None, *, first_frame: int = 0) -> KeypointSet:
     """Read whatever labels lie at a path; confidences of networks stay as they are (see `threshold_labels`).
 
     Parameters
@@ -137,6 +137,8 @@ def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
         File or folder.
     images
         Folder of the pictures (of AlphaPose: of the frames); found beside the labels where None.
+    first_frame
+        Number in the image names of AlphaPose's results that stands for a video's first frame.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
     form, source = recognise(Path(path))
     if form is Form.COCO:
         return read_coco(source, images or pictures_beside(source))
-    people, found = load_set(source, images, form)
+    people, found = load_set(source, images, form, first_frame=first_frame)
     unreadable = found.of(Code.UNREADABLE_LABELS)
     if unreadable.count:
         raise InputError(f"{path}: {unreadable.line()}", hint=f"posepipe data check {path} lists all of it")
@@ -154,13 +156,18 @@ def read_set(path: str | Path, images: Path | None = None) -> KeypointSet:
 
 
 def load_set(
-    path: str | Path, images: Path | None = None, form: Form | None = None, *, keep_duplicates: bool = False
+    path: str | Path,
+    images: Path | None = None,
+    form: Form | None = None,
+    *,
+    first_frame: int = 0,
+    keep_duplicates: bool = False,
 ) -> tuple[KeypointSet, Findings]:
     """As :func:`read_set`, leaving out what cannot be read, and what is wrong with it.
 
     Parameters
     ----------
-    path, images
+    path, images, first_frame
         As of `read_set`.
     form
         The format; seen where None.
@@ -180,7 +187,7 @@ def load_set(
     if form is Form.COCO:
         return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
     if form is Form.ALPHAPOSE:
-        return load_alphapose(source, frames=images, keep_duplicates=keep_duplicates)
+        return load_alphapose(source, frames=images, first_frame=first_frame, keep_duplicates=keep_duplicates)
     read = {
         Form.OPENPOSE: read_openpose,
         Form.MMPOSE: read_mmpose,

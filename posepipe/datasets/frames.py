@@ -15,7 +15,7 @@ from posepipe.errors import InputError, OutputError
 from posepipe.io.atomic import output_errors
 from posepipe.io.video import open_video
 
-__all__ = ["extract_frames", "find_videos"]
+__all__ = ["extract_frames", "find_videos", "pictures_at_hand", "video_frames"]
 
 #: beside a video's frames: size and time of change of the file they were taken from
 _RECEIPT = ".video"
@@ -27,6 +27,16 @@ def find_videos(folder: Path) -> dict[str, Path]:
     folders = [f for f in (folder, folder / "videos") if f.is_dir()]
     files = (p for f in folders for p in f.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
     return {p.stem: p for p in sorted(files)}
+
+
+def pictures_at_hand(people: KeypointSet) -> bool:
+    """Whether a set's pictures lie in its root; where they do not, its frames are to be taken out of videos."""
+    return people.root is not None and any((people.root / name).is_file() for name in people.images[:20])
+
+
+def video_frames(people: KeypointSet, every: int = 1) -> NDArray[np.bool_]:
+    """(I,) bool: the images that are frames of videos and whose number `every` divides."""
+    return (people.frames >= 0) & (people.frames % every == 0) & np.array([bool(v) for v in people.videos], bool)
 
 
 def extract_frames(
@@ -63,7 +73,7 @@ def extract_frames(
         A picture cannot be written.
     """
     files = videos if isinstance(videos, Mapping) else find_videos(Path(videos))
-    wanted = (people.frames >= 0) & (people.frames % every == 0) & np.array([bool(v) for v in people.videos], bool)
+    wanted = video_frames(people, every)
     if not wanted.any():
         raise InputError(f"{people.name} labels no frames of videos", hint="Its pictures can be read where they lie")
     taken = people.of_images(wanted)

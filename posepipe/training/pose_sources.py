@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from posepipe.config import cache_root, data_root
 from posepipe.datasets.exclusions import read_exclusions
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.frames import extract_frames, find_videos
+from posepipe.datasets.frames import extract_frames, find_videos, pictures_at_hand, video_frames
 from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
@@ -128,7 +128,10 @@ class Reader:
     def _labels(self, source: Source) -> KeypointSet:
         key = (source.path, source.images, source.every)
         if key not in self._sets:
-            labels = _read(self.root / source.path, self.root / source.images if source.images else None, source.every)
+            path = self.root / source.path
+            labels, lost = _read(path, self.root / source.images if source.images else None, source.every)
+            if lost:
+                self.notes.append(f"{lost} labelled frames of {path} lie beyond the end of their video: left out")
             self._names.update(labels.videos, labels.images)
             for listed in self._excluded.values():
                 labels = listed.apply(labels)
@@ -136,18 +139,22 @@ class Reader:
         return self._sets[key]
 
 
-def _read(path: Path, images: Path | None, every: int) -> KeypointSet:
-    """A label file or folder, with its pictures; frames of videos are written into the cache first."""
+def _read(path: Path, images: Path | None, every: int) -> tuple[KeypointSet, int]:
+    """A label file or folder, with its pictures; and how many labelled frames the videos do not have.
+
+    Frames of videos are written into the cache first.
+    """
     labels = read_set(path, images)
-    if labels.root is not None and any((labels.root / name).is_file() for name in labels.images[:20]):
-        return labels.of_images((labels.frames < 0) | (labels.frames % every == 0))
+    if pictures_at_hand(labels):
+        return labels.of_images((labels.frames < 0) | (labels.frames % every == 0)), 0
     videos = find_videos(images or (path if path.is_dir() else path.parent))
     if not videos:
         place = labels.root or images or path
         raise InputError(f"the pictures of {path} are not in {place}", hint='Name their folder: images = "..."')
     whole = path.resolve()
     folder = f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
-    return extract_frames(labels, videos, cache_root() / "frames" / folder, every=every)
+    taken = extract_frames(labels, videos, cache_root() / "frames" / folder, every=every)
+    return taken, int(video_frames(labels, every).sum()) - len(taken.images)
 
 
 def _states(path: Path) -> dict[tuple[str, str], str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from label_sets import alphapose_row, noise_picture, person, video_set, write_json, write_pictures
+from label_sets import alphapose_row, noise_picture, person, video_set, write_json, write_pictures, write_video
 
 from posepipe import cli
 from posepipe.datasets.coco import read_coco, write_coco
@@ -140,11 +140,7 @@ def test_split_parts_become_parts_of_a_yolo_set(sail: Path, tmp_path: Path) -> N
 
 def test_frames_of_videos_for_training(tmp_path: Path, capsys: Capture) -> None:
     write_json(tmp_path / "labels" / "a.json", [alphapose_row(f"{f}.jpg", person(third=0.9)) for f in (0, 1, 2, 9)])
-    (tmp_path / "videos").mkdir()
-    out = cv2.VideoWriter(str(tmp_path / "videos" / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
-    for seed in range(4):
-        out.write(noise_picture(seed))
-    out.release()
+    write_video(tmp_path / "videos" / "a.avi", 4)
     assert run("frames", tmp_path, "-o", tmp_path / "set") == 0
     assert "1 labelled frames lie beyond the end" in capsys.readouterr().out
     people = read_coco(tmp_path / "set" / "labels.json", tmp_path / "set")

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
 
+from label_sets import alphapose_row, person, write_json, write_video
 from tiny_people import make_coco
 
 from posepipe.config import data_root
@@ -307,6 +308,16 @@ def test_exclusions_leave_out_what_they_name_and_refuse_what_nobody_knows(root: 
     write_exclusions(root / "out.json", {"clip0.mp4": ["seen"]}, {named: ["seen"]})
     with pytest.raises(InputError, match=r"out\.json excludes 1 videos or images that no source holds: clip0\.mp4"):
         training_people(recipe(root, exclude=["out.json"]))
+
+
+def test_frames_beyond_the_end_of_a_video_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+    write_json(tmp_path / "set/labels/a.json", [alphapose_row(f"{f}.jpg", person(third=0.9)) for f in range(6)])
+    write_video(tmp_path / "set/videos/a.avi", 4)
+    reader = Reader(tmp_path)
+    assert len(reader.people(Source(path="set"))) == 4
+    (note,) = reader.notes
+    assert note.startswith("2 labelled frames of ")
 
 
 def test_data_that_is_not_there_is_named(root: Path) -> None:

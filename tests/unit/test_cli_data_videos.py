@@ -1,0 +1,81 @@
+"""``posepipe data`` on labels of videos whose frames nobody has written yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from label_sets import alphapose_row, person, write_json, write_video
+
+from posepipe import cli
+from posepipe.datasets.coco import read_coco
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four videos of six frames with AlphaPose results."""
+    monkeypatch.setenv("POSEPIPE_CACHE", str(tmp_path / "cache"))
+    for v in range(4):
+        rows = [alphapose_row(f"{f}.jpg", person(20 + 5 * f, v, third=0.9)) for f in range(6)]
+        write_json(tmp_path / "set" / "labels" / f"v{v}.json", rows)
+        write_video(tmp_path / "set" / "videos" / f"v{v}.avi", 6)
+    return tmp_path / "set"
+
+
+def run(*words: object) -> int:
+    return cli.main(["data", *map(str, words)])
+
+
+def test_videos_that_are_missing_damaged_or_too_short_spoil_a_set(
+    videos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    report = tmp_path / "report.json"
+    assert run("check", videos, "--json", report) == 0
+    assert "pictures decoded            none: frames of videos" in capsys.readouterr().out
+    # The labels do not say how large the pictures are; the videos do.
+    assert "no-size" not in [finding["code"] for finding in json.loads(report.read_text())["findings"]]
+    (videos / "videos" / "v0.avi").unlink()
+    (videos / "videos" / "v1.avi").write_bytes(b"no video" * 999)
+    write_video(videos / "videos" / "v2.avi", 2)
+    for images in ([], ["--images", videos / "videos"], ["--pictures", 1]):
+        assert run("check", videos, "--json", report, *images) == 4
+        capsys.readouterr()
+        found = {finding["code"]: finding for finding in json.loads(report.read_text())["findings"]}
+        assert (found["missing-video"]["count"], found["missing-video"]["examples"]) == (1, ["v0"])
+        assert found["unreadable-video"]["examples"][0].startswith("v1: ")
+        assert (found["frame-beyond-video"]["count"], found["frame-beyond-video"]["total"]) == (4, 24)
+        assert "missing-image" not in found
+
+
+def test_joints_beside_the_picture_of_a_video_are_seen(videos: Path, capsys: Capture) -> None:
+    write_video(videos / "videos" / "v0.avi", 6, (60, 80))
+    assert run("check", videos) == 4
+    assert "keypoint-outside-picture: 6 of 24" in capsys.readouterr().out
+
+
+def test_frames_numbered_from_one(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    for file in (videos / "labels").iterdir():
+        rows = [alphapose_row(f"{f + 1:06d}.jpg", person(20 + 5 * f, third=0.9)) for f in range(6)]
+        write_json(file, rows)
+    assert run("check", videos) == 4
+    assert "frame-beyond-video: 4 of 24" in capsys.readouterr().out
+    assert run("check", videos, "--first-frame", 1) == 0
+    assert run("frames", videos, "--first-frame", 1, "-o", tmp_path / "frames") == 0
+    people = read_coco(tmp_path / "frames" / "labels.json", tmp_path / "frames")
+    assert people.frames.tolist() == [*range(6)] * 4
+    assert people.xy[people.frames[people.image] == 0, 0, 0].tolist() == [70.0] * 4
+    assert run("check", tmp_path / "frames" / "labels.json", "--first-frame", 1) == 2
+
+
+def test_joints_that_training_does_not_take_are_told(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    for file in (videos / "labels").iterdir():
+        write_json(file, [alphapose_row("0.jpg", np.concatenate([person(third=0.9), person(third=0.9)[:9]]))])
+    assert run("check", videos) == 4
+    told = capsys.readouterr().out
+    assert "other-joints: 1 of 1: pose training takes COCO's 17 joints" in told
+    assert run("convert", "--to", "alphapose", videos, tmp_path / "coco") == 0
+    assert run("check", tmp_path / "coco", "--images", videos) == 0
