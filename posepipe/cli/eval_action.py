@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,25 @@ from posepipe.cli.parser import Commands
 from posepipe.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from posepipe.datasets.actions import ActionSet
+    from collections.abc import Sequence
+
+    from posepipe.datasets.actions import ActionClasses, ActionSet
     from posepipe.training.action_test import Said, TestPlan
 
 __all__ = ["add"]
 
 _SET = """\
 SET is FORM:PATH or FORM:PATH:PROTOCOL, where FORM is one of those that docs/datasets.md describes: csv, jhmdb, jhmdb14,
-ma52, npz, ntu, pickle, upfall, utkinect. Several networks are averaged, with --weights; top-1 and top-5, mean class
-accuracy and F1 are in per cent. Two-stream networks (a checkpoint of the spatial stream, the temporal one, or both) are
-scored on whole videos: SET is ucf101:FOLDER[:SPLIT], upfall:FOLDER or csv:LIST, or any videos, which are named; without
-it the list of their training."""
+ma52, npz, ntu, pickle, upfall, utkinect. Classes go by their names: the network's are scored, and every clip is of one
+of them (--classes). Several networks are averaged, with --weights; top-1 and top-5, mean class accuracy and F1 are in
+per cent. Two-stream networks (a checkpoint of the spatial stream, the temporal one, or both) are scored on whole
+videos: SET is ucf101:FOLDER[:SPLIT], upfall:FOLDER or csv:LIST, or any videos, which are named; without it the list of
+their training."""
 #: what a file of a network is called; all other words say what is looked at
 _NETWORKS = (".ckpt", ".onnx", ".pt", ".pth", ".safetensors")
+_NAMED = 12  # classes in a message at most
 #: flags about views of poses and pictures, with what they are where they are not given
-_VIEWS = {"runs": None, "clips": 10, "flip": False, "scales": "1", "weights": None, "confusion": None}
+_VIEWS = {"runs": None, "classes": None, "clips": 10, "flip": False, "scales": "1", "weights": None, "confusion": None}
 
 
 def add(kinds: Commands) -> None:
@@ -49,6 +54,8 @@ def add(kinds: Commands) -> None:
     )
     action.add_argument("--runs", type=Path, metavar="DIR", help="folder of results of `posepipe run` (csv, upfall)")
     action.add_argument("--videos", type=Path, metavar="DIR", help="folder of the videos, where the set does not say")
+    text = "only clips of this class of the set, AS the network calls it; may be given again (default: every class)"
+    action.add_argument("--classes", action="append", metavar="CLASS[=AS]", help=text)
     action.add_argument("--clips", type=int, metavar="N", help="views in time of each clip (default 10)")
     action.add_argument("--flip", action="store_true", help="look at every view mirrored too")
     action.add_argument("--scales", metavar="A,B", help="sizes relative to that of training (default 1)")
@@ -116,23 +123,18 @@ def _say(
     spoken: list[dict[str, Said]] = []
     for path in networks:
         network, card = _load(path)
-        if clips is None:
-            clips = _clips(arguments, named, card)
-        if card["labels"] != list(clips.classes.names):
-            raise UsageError(
-                f"{path} names other classes than the set",
-                got=", ".join(card["labels"][:6]),
-                expected=", ".join(clips.classes.names[:6]),
-            )
+        clips = clips or _clips(arguments, named, path, card)
+        order = _order(path, card, networks[0], clips.classes)
         if network is None:
-            spoken.append(predict_onnx(path, card, clips, plan))
-            continue
-        store = None
-        if "rgb" in card["form"]:
-            from posepipe.datasets.actions_own import clip_store
+            said = predict_onnx(path, card, clips, plan)
+        else:
+            store = None
+            if "rgb" in card["form"]:
+                from posepipe.datasets.actions_own import clip_store
 
-            store = clip_store()
-        spoken.append(predict(network, card, clips, plan, store=store, device=_device()))
+                store = clip_store()
+            said = predict(network, card, clips, plan, store=store, device=_device())
+        spoken.append({name: _in_order(one, *order) for name, one in said.items()})
     if clips is None:
         raise UsageError("there is no network to score")
     streams = [name for name in spoken[0] if all(name in said for said in spoken)]
@@ -148,15 +150,58 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     return (None, onnx_card(path)) if path.suffix.lower() == ".onnx" else load_action(path)
 
 
-def _clips(arguments: argparse.Namespace, named: str, card: dict[str, Any]) -> ActionSet:
-    """The part of the set, with the keypoints that the network takes."""
+def _clips(arguments: argparse.Namespace, named: str, network: Path, card: dict[str, Any]) -> ActionSet:
+    """The part of the set, with the keypoints that a network takes and the classes that it names."""
     from posepipe.datasets.action_formats import open_action_set
-    from posepipe.training.action_card import card_skeleton
+    from posepipe.training.action_card import card_classes, card_skeleton
 
     form, path, protocol = eval_two_stream.parted(named)
     clips = open_action_set(form, path, protocol, arguments.runs, arguments.videos)
+    if arguments.classes:
+        pairs = [text.partition("=") for text in arguments.classes]
+        clips = clips.renamed({old.strip(): (new or old).strip() for old, _, new in pairs})
     clips = clips if arguments.part == "all" else clips.of_part(arguments.part)
-    return clips.mapped(card_skeleton(card))
+    names, classes = clips.classes.names, card_classes(card)
+    strange = [names[label] for label in sorted(set(clips.labels.tolist())) if names[label] not in classes.names]
+    if strange:
+        raise UsageError(
+            f"{network} does not name {len(strange)} classes of the set: {_some(strange)}",
+            expected=f"some of {_some(classes.names)}",
+            hint="--classes CLASS=AS takes clips of some classes, under the network's names for them",
+        )
+    samples = tuple(replace(s, label=classes.names.index(names[s.label])) for s in clips.samples)
+    return replace(clips, classes=classes, samples=samples).mapped(card_skeleton(card))
+
+
+def _order(path: Path, card: dict[str, Any], first: Path, classes: ActionClasses) -> tuple[list[int], list[int]]:
+    """Where the classes of the first network stand in another one's output, and its coarse ones if they are the same.
+
+    Raises `UsageError` where that names other classes.
+    """
+    from posepipe.training.action_card import card_classes
+
+    own = card_classes(card)
+    if set(own.names) != set(classes.names):
+        got, expected = (sorted(set(a) - set(b)) for a, b in ((own.names, classes.names), (classes.names, own.names)))
+        raise UsageError(
+            f"{path} names other classes than {first}", got=_some(got) or "fewer", expected=_some(expected) or "fewer"
+        )
+    same = set(own.coarse) == set(classes.coarse)
+    coarse = [own.coarse.index(name) for name in classes.coarse] if same else []
+    return [own.names.index(name) for name in classes.names], coarse
+
+
+def _in_order(said: Said, fine: list[int], coarse: list[int]) -> Said:
+    """The same, its classes in another order."""
+    return replace(
+        said,
+        fine=said.fine[:, fine],
+        coarse=said.coarse[:, coarse] if said.coarse is not None and coarse else None,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
 
 
 def _device() -> str:

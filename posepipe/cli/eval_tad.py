@@ -17,8 +17,8 @@ __all__ = ["add"]
 _RULES = ("activitynet", "thumos")
 _FILES = """\
 GT is a JSON file in ActivityNet's form (with or without "database") or a folder of THUMOS-14's CLASS_test.txt files;
-RESULTS a JSON file with "results", an actions.csv of `posepipe run`, or the folder that it wrote into. Videos are known
-by their names, with or without suffix. Rules: activitynet interpolates precision and leaves out duplicates and ambiguous
+RESULTS a JSON file with "results", an actions.csv of `posepipe run`, or the folder that it wrote into. Videos go by
+their names, with or without suffix. Rules: activitynet interpolates precision and leaves out duplicates and ambiguous
 stretches; thumos are the challenge's own."""
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from tiny_actions import tiny_set
 
 from posepipe import cli
 from posepipe.datasets.action_skeletons import JHMDB15
-from posepipe.datasets.actions import ActionSample, ActionSet
+from posepipe.datasets.actions import ActionClasses, ActionSample, ActionSet
 from posepipe.datasets.actions_npz import write_action_npz
 from posepipe.errors import UsageError
 from posepipe.models.pcan import Pcan
@@ -131,6 +135,63 @@ def test_clips_are_scored_alike_by_both_files(trained: Path, capsys: pytest.Capt
         assert cli.main(["eval", "action", str(trained / name), f"npz:{trained / 'set.npz'}"]) == 0
         scores.append(capsys.readouterr().out)
     assert scores[0] == scores[1]
+
+
+def in_other_classes(folder: Path, names: tuple[str, ...], told: dict[str, str]) -> str:
+    """The clips of those classes that are `told` a name in a set of these names."""
+    clips = tiny_set()
+    own = [(s, clips.classes.names[s.label]) for s in clips.samples]
+    samples = tuple(replace(s, label=names.index(told[name])) for s, name in own if name in told)
+    write_action_npz(folder / "other.npz", replace(clips, classes=ActionClasses(names), samples=samples))
+    return f"npz:{folder / 'other.npz'}"
+
+
+def scored(folder: Path, *words: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    files = [str(folder / "scores.json"), str(folder / "said.csv")]
+    assert cli.main(["eval", "action", *words, "--json", files[0], "--csv", files[1]]) == 0
+    with Path(files[1]).open(newline="") as file:
+        return json.loads(Path(files[0]).read_text()), list(csv.DictReader(file))
+
+
+def test_classes_of_a_set_go_by_their_names(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = str(trained / "net.onnx")
+    about, said = scored(tmp_path, network, f"npz:{trained / 'set.npz'}")
+    assert about["scores"]["pose fine"]["top1"] > 0.6
+    told = {"circle": "turn", "still": "still", "up": "up"}
+    other = in_other_classes(tmp_path, ("up", "turn", "rare", "still"), told)
+    names = [word for name in ("turn=circle", "still", "up") for word in ("--classes", name)]
+    again, said_again = scored(tmp_path, network, other, *names)
+    assert said_again == said
+    assert {**again, "set": ""} == {**about, "set": ""}
+    capsys.readouterr()
+    assert cli.main(["eval", "action", network, other, "--classes", "turn", "--classes", "up"]) == 2
+    assert "does not name 1 classes of the set: turn; expected some of circle, still, up" in capsys.readouterr().err
+    few = in_other_classes(tmp_path, ("up", "still"), {"up": "up", "still": "still"})
+    again, said_again = scored(tmp_path, network, few)
+    assert said_again == [row for row in said if row["label"] != "circle"]
+    assert again["labels"] == about["labels"]
+    assert again["confusion"] == [[0, 0, 0], *about["confusion"][1:]]
+
+
+def test_networks_that_name_the_classes_in_another_order_are_averaged(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    clips = f"npz:{trained / 'set.npz'}"
+    for name, labels in (("turned", ["up", "circle", "still"]), ("foreign", ["up", "circle", "down"])):
+        model = onnx.load(trained / "net.onnx")
+        (about,) = [entry for entry in model.metadata_props if entry.key == "posepipe"]
+        about.value = json.dumps({**json.loads(about.value), "labels": labels, "coarse_of": [0, 0, 1]})
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    networks = [str(trained / "net.onnx"), *(str(tmp_path / f"{name}.onnx") for name in ("turned", "foreign"))]
+    alone, said = scored(tmp_path, networks[1], clips)
+    assert alone["scores"]["pose fine"]["top1"] < 0.4
+    both, said_by_both = scored(tmp_path, *networks[:2], clips, "--weights", "0,1")
+    assert said_by_both == said
+    assert both["scores"]["pose fine"]["mean_class"] == alone["scores"]["pose fine"]["mean_class"]
+    capsys.readouterr()
+    assert cli.main(["eval", "action", networks[0], networks[2], clips]) == 2
+    assert "names other classes than" in capsys.readouterr().err
 
 
 def windows(seconds: float = 4.0) -> list[PoseStream]:
