@@ -66,7 +66,8 @@ def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     except (av.FFmpegError, ValueError) as error:
         check_size(path.name, coder.width or 1, coder.height or 1, max_pixels)
         raise InputError(
-            f"{path.name} is damaged, or has more than {max_pixels} pixels", hint="Get the picture anew"
+            f"{path.name} is damaged or of a kind not known here, or has more than {max_pixels} pixels",
+            hint="Get the picture anew, or convert it to 8 bits",
         ) from error
     if not frames:
         raise InputError(f"{path.name} holds no picture", hint="Get the picture anew")
@@ -74,10 +75,21 @@ def read_picture(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     check_size(path.name, frame.width, frame.height, max_pixels)
     try:
         return upright(np.asarray(frame.reformat(format="rgb24").to_ndarray(), np.uint8), display_matrix(frame))[0]
-    except ValueError:
+    except (av.FFmpegError, ValueError) as error:
         # This PyAV cannot show the matrix beside EXIF data; OpenCV reads EXIF itself.
-        picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        return np.ascontiguousarray(picture[..., ::-1])
+        picture = _by_opencv(data)
+        if picture is None:
+            what = f"{path.name} is a picture of a kind not known here ({frame.format.name})"
+            raise InputError(what, hint="Convert it to 8 bits") from error
+        return picture
+
+
+def _by_opencv(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return None if picture is None else np.ascontiguousarray(picture[..., ::-1], np.uint8)
 
 
 class PictureReader(VideoReader):

@@ -357,12 +357,18 @@ def test_pictures_may_differ_in_size_and_kind(tmp_path):
     assert np.abs(corners(frames[2].image) - CORNERS).max() < 2
 
 
-@pytest.mark.parametrize("kind", ["cut", "text", "huge"])
+@pytest.mark.parametrize("kind", ["cut", "text", "huge", "float", "float64", "folder"])
 def test_unreadable_picture_is_left_out_and_told(tmp_path, kind):
     for number in range(4):
         save(tmp_path / f"{number}.jpg", numbered(number))
     bad = tmp_path / "1.jpg"
-    if kind == "cut":
+    if kind.startswith("float"):
+        floats = numbered(1).astype(np.float64) / 255
+        bad.write_bytes(cv2.imencode(".tif", floats if kind == "float64" else floats.astype(np.float32))[1].tobytes())
+    elif kind == "folder":
+        bad.unlink()
+        bad.mkdir()
+    elif kind == "cut":
         bad.write_bytes(bad.read_bytes()[:-400])
     elif kind == "text":
         bad.write_text("not a picture")
