@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -142,6 +142,7 @@ def records_header(
     skeleton: Skeleton,
     stages: Mapping[str, object],
     labels: Sequence[str] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """What records say first: video, keypoints, weights and settings; no folder and no clock time.
 
@@ -160,6 +161,8 @@ def records_header(
         published weights, gives its terms.
     labels
         Of the actions, where there is somebody who names them.
+    check
+        Called now and then while the video is read for its checksum; it may raise to stop that.
     """
     settings = {k: _without_folder(v) if isinstance(v, str) else v for k, v in asdict(config).items()}
     files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
@@ -169,7 +172,7 @@ def records_header(
         "posepipe": __version__,
         "video": {
             "name": info.name,
-            "sha256": sha256_of(path) if path is not None and path.is_file() else None,
+            "sha256": sha256_of(path, check) if path is not None and path.is_file() else None,
             "width": info.width,
             "height": info.height,
             "fps": info.fps,

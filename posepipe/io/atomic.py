@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,12 +56,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file as 64 hex digits. Raises ``OSError`` where it cannot be read."""
+def sha256_of(path: str | Path, check: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file as 64 hex digits. Raises ``OSError`` where it cannot be read.
+
+    ``check`` is called with every megabyte; it may raise to stop the work.
+    """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
+            check()
     return digest.hexdigest()
 
 

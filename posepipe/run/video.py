@@ -7,6 +7,7 @@ that broke off loses nothing that was recorded. ``run.json`` is written last: wh
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ __all__ = ["Options", "run_video"]
 
 # After a signal the exports get this long; the whole process has to be gone five seconds after it.
 _STOP_BUDGET_S = 2.0
+_LARGE = 10**9  # bytes that take seconds to read
 
 
 @dataclass(frozen=True)
@@ -90,27 +92,38 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
     """
     began = perf_counter()
     folder = options.out / job.name
-    stages, actions = pipeline.networks, pipeline.actions
     reader = open_video(job.source, max_pixels=pipeline.config.max_pixels)
     feed: Feed | None = None
     try:
-        labels = actions.labels if actions is not None else ()
-        header = records_header(reader.info, job.path, pipeline.config, pipeline.pose.skeleton, stages, labels)
         recorded = 0
         if options.resume and not options.overwrite and has_records(folder):
             _refuse_live(reader, folder)
-            held = continue_in(folder, header)
+            held = continue_in(folder, _header(reader, job, pipeline, options, stop))
             if held is None:
                 return Outcome(job.name, folder, "skipped", 0)
             header, recorded = held
         else:
             start_in(folder, job, overwrite=options.overwrite or options.resume)
+            header = _header(reader, job, pipeline, options, stop)
         feed = Feed(reader, stop, options.limit_frames and max(options.limit_frames, recorded))
         return _Video(job, folder, pipeline, reader, feed, options, stop, recorded).run(header, began)
+    except Interrupted as wish:
+        leave(folder)
+        return Outcome(job.name, folder, "stopped", wish.exit_code, reason=str(wish))
     finally:
         # A reader that hangs in its thread is left to the end of the process.
         if feed is None or feed.close():
             reader.close()
+
+
+def _header(reader: VideoReader, job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> dict[str, Any]:
+    """What the records say first; a large file is read for its checksum, which is told and can be stopped."""
+    size = job.path.stat().st_size if job.path is not None else 0
+    if size >= _LARGE and not options.quiet:
+        print(f"{job.name}: reading {size / 1e9:.1f} GB for the checksum", file=sys.stderr)
+    labels = pipeline.actions.labels if pipeline.actions is not None else ()
+    skeleton, stages = pipeline.pose.skeleton, pipeline.networks
+    return records_header(reader.info, job.path, pipeline.config, skeleton, stages, labels, stop.check)
 
 
 def _refuse_live(reader: VideoReader, folder: Path) -> None:
@@ -154,6 +167,7 @@ class _Video:
         self.recorded, self.frames = recorded, 0
         self.records_path = folder / "records.jsonl"
         self.final_path = self.records_path  # what everything else is made from
+        self.begun = False
         self.records: RecordWriter | None = None  # opened with the first result
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
@@ -191,6 +205,7 @@ class _Video:
 
     def begin(self, header: dict[str, Any], opened: ExitStack) -> RecordWriter:
         """Open the records, to be closed with ``opened``; old results go now, when there are new ones."""
+        self.begun = True
         if not self.recorded:
             clear_outputs(self.folder, self.job)
         self.records = opened.enter_context(RecordWriter(self.records_path, header, append=self.recorded > 0))
@@ -200,7 +215,7 @@ class _Video:
         """Where nothing is on record, take away what this run wrote."""
         if self.on_record:
             return
-        if self.records is not None:
+        if self.begun:
             discard(self.folder, self.job)
         leave(self.folder)
 

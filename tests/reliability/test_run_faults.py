@@ -126,6 +126,27 @@ def test_a_stream_that_hangs_can_be_stopped(stalled: str, case: Case, tmp_path: 
     assert summary["frames"] >= 3
 
 
+def test_reading_a_large_file_for_its_checksum_can_be_stopped(case: Case, tmp_path: Path) -> None:
+    large = tmp_path / "large.mp4"
+    large.write_bytes(case.clip.read_bytes())
+    with large.open("rb+") as file:
+        file.truncate(16 << 30)  # takes no space
+    process = subprocess.Popen(
+        [sys.executable, "-m", "posepipe", "run", str(large), "-o", str(tmp_path / "out"), *case.flags],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert "reading 17.2 GB" in process.stderr.readline()
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert "stopped by SIGINT" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert time.monotonic() - start < 5
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_no_run_touches_the_network(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a run asked for the network")
