@@ -6,7 +6,7 @@ The page is one HTML file and JPEG contact sheets beside it; it needs no network
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from posepipe.config import Config
 from posepipe.datasets.audit import Sign, VideoCard
 from posepipe.datasets.formats import read_set
+from posepipe.datasets.frames import extract_frames, frame_names, pictures_at_hand
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
@@ -27,7 +28,7 @@ from posepipe.report import write_json
 from posepipe.stages.build import build_pose
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
-__all__ = ["second_labels", "write_review", "write_scorecard"]
+__all__ = ["second_labels", "with_frames", "write_review", "write_scorecard"]
 
 _MAX_PIXELS = 8192 * 8192
 _NETWORKS = (".onnx", ".xml", ".safetensors", ".ckpt", ".pth", ".pt")
@@ -40,7 +41,7 @@ _STYLE = (
 )
 
 
-def second_labels(labels: KeypointSet, name: str) -> KeypointSet:
+def second_labels(labels: KeypointSet, name: str, *, first_frame: int = 0) -> KeypointSet:
     """Second labels of a set, to audit it with.
 
     Parameters
@@ -50,6 +51,8 @@ def second_labels(labels: KeypointSet, name: str) -> KeypointSet:
     name
         Path of labels of the same frames by a second model, or a pose network as `Config.pose` names it, which then
         labels the same people inside the boxes of the set.
+    first_frame
+        As of `read_set`, for a path.
 
     Raises
     ------
@@ -60,10 +63,11 @@ def second_labels(labels: KeypointSet, name: str) -> KeypointSet:
     """
     path = Path(name)
     if path.exists() and path.suffix.lower() not in _NETWORKS:
-        return read_set(path)
+        return read_set(path, first_frame=first_frame)
     pose = build_pose(Config(pose=name))
-    if labels.root is None:
-        raise InputError(f"the pictures of {labels.name!r} are not at hand, so no network can label them")
+    if labels.root is None or not pictures_at_hand(labels):
+        what = f"the pictures of {labels.name!r} are not at hand, so no network can label them"
+        raise InputError(what, hint="posepipe data frames writes those of videos: audit its labels.json")
     if pose.skeleton != labels.skeleton:
         raise InputError("the network labels another skeleton", got=pose.skeleton.name, expected=labels.skeleton.name)
     xy, score = labels.xy.copy(), labels.score.copy()
@@ -76,6 +80,35 @@ def second_labels(labels: KeypointSet, name: str) -> KeypointSet:
     xy[score <= 0] = 0
     visibility = np.where(score > 0, 2, 0).astype(np.int8)
     return replace(labels, name=f"{labels.name} by {name}", xy=xy, score=score, visibility=visibility)
+
+
+def with_frames(
+    labels: KeypointSet, cards: Sequence[VideoCard], videos: Mapping[str, Path], cache: Path
+) -> tuple[KeypointSet, list[str]]:
+    """Take the frames that the cards' sheets show out of the videos.
+
+    Parameters
+    ----------
+    labels
+        The set.
+    cards
+        Those that get a sheet.
+    videos, cache
+        As of `extract_frames`.
+
+    Returns
+    -------
+    The set with its root at `cache`, and a line for every video that cannot be read.
+    """
+    lost = []
+    for card in cards:
+        if not len(card.worst):
+            continue
+        try:
+            extract_frames(labels.of_images(labels.image[card.worst]), videos, cache)
+        except InputError as error:
+            lost.append(f"no pictures of {card.video}: {error.what}")
+    return replace(labels, images=frame_names(labels), root=cache), lost
 
 
 def write_scorecard(path: Path, cards: Sequence[VideoCard]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posepipe.cli.audit import add_audit
-from posepipe.cli.labels import add_command, load_labels, read_labels
+from posepipe.cli.labels import add_command, load_labels, near_videos, read_labels
 from posepipe.cli.parser import Commands, number, say
 
 if TYPE_CHECKING:
@@ -108,12 +108,9 @@ def _refuse_to_replace(path: Path, overwrite: bool) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.checks import check_set
-    from posepipe.datasets.frames import find_videos, pictures_at_hand
 
     people, found = load_labels(arguments)
-    near = arguments.images or (arguments.path if arguments.path.is_dir() else arguments.path.parent)
-    videos = {} if pictures_at_hand(people) or not people.video_names() else find_videos(near)
-    report = check_set(people, found, pictures=arguments.pictures, videos=videos)
+    report = check_set(people, found, pictures=arguments.pictures, videos=near_videos(arguments, people))
     _write_json(arguments.json, report.as_dict())
     print(report.table())
     return 0 if report.sound else UNSOUND

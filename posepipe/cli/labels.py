@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from posepipe.datasets.formats import Form
     from posepipe.datasets.labels import KeypointSet
 
-__all__ = ["add_command", "load_labels", "read_labels"]
+__all__ = ["add_command", "load_labels", "near_videos", "read_labels"]
 
 
 def add_command(kinds: Commands, name: str, text: str) -> argparse.ArgumentParser:
@@ -76,3 +76,13 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
     for finding in found.all():
         print(finding.line())
     return people
+
+
+def near_videos(arguments: argparse.Namespace, people: KeypointSet) -> dict[str, Path]:
+    """The videos that the set's frames must be taken from, by name; none where its pictures are at hand."""
+    from posepipe.datasets.frames import find_videos, pictures_at_hand
+
+    if pictures_at_hand(people) or not people.video_names():
+        return {}
+    path: Path = arguments.path
+    return find_videos(arguments.images or (path if path.is_dir() else path.parent))

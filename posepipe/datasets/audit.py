@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.second_opinion import agreement
+from posepipe.errors import InputError
 from posepipe.geometry import iou, oks
 
 __all__ = ["ALARM", "Sign", "VideoCard", "audit", "measure"]
@@ -103,21 +105,20 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None, without: Itera
     labels
         A set with videos (still pictures are left out).
     second
-        Labels of the same images by a second model, as a set with the same image names. Optional.
+        Labels of the same frames, or images, by a second model. Optional. Only frames that it labels are compared.
     without
         Further videos, of whose labels nothing is in the set: they come first.
 
     Raises
     ------
-    ValueError
-        The set holds no video, or `second` has another skeleton.
+    InputError
+        The set holds no video, or `second` has another skeleton or no frame of the set.
     """
     names = labels.video_names()
     if not names:
-        raise ValueError(f"set {labels.name!r} holds no videos, only still pictures")
-    if second is not None and second.skeleton != labels.skeleton:
-        raise ValueError(f"the second labels have the skeleton {second.skeleton.name}, not {labels.skeleton.name}")
-    opinion = None if second is None else _agreement(labels, second)
+        hint = "Frames of videos are recognised by a folder a video (docs/datasets.md)"
+        raise InputError(f"{labels.name} holds no videos to compare, only still pictures", hint=hint)
+    opinion = None if second is None else agreement(labels, second, labels.score >= SURE)
     members = dict.fromkeys(names, np.zeros(0, np.int64)) | _rows_by_video(labels)
     measured = {name: measure(labels, members[name], opinion) for name in names}
     scores = _robust_z({name: signs for name, (signs, _) in measured.items()})
@@ -146,7 +147,7 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
     labels, rows
         The set and the video's rows in it, in the order of their frames.
     opinion
-        (P,) OKS of every row of the set with the second labels; None without any.
+        (P,) OKS of every row of the set with the second labels, NaN where they do not know the image; None without any.
 
     Returns
     -------
@@ -179,10 +180,10 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
     note(Sign.TWICE, every, _twice(labels, rows, frame), np.ones(len(rows), bool))
     signs[Sign.CONFIDENCE] = 1 - float(labels.score[rows].mean())
     trouble += 1 - labels.score[rows].mean(1)
-    known = frame[frame >= 0]
-    if len(known):
-        step = _usual_step(known)
-        signs[Sign.GAPS] = 1 - len(set(known.tolist())) / ((known.max() - known.min()) / step + 1)
+    numbered = frame[frame >= 0]
+    if len(numbered):
+        step = _usual_step(numbered)
+        signs[Sign.GAPS] = 1 - len(set(numbered.tolist())) / ((numbered.max() - numbered.min()) / step + 1)
     if len(before):
         both = sure[before] & sure[after]
         scale = size[before][:, None] * np.sqrt(np.maximum(frame[after] - frame[before], 1))[:, None]
@@ -192,9 +193,10 @@ def measure(labels: KeypointSet, rows: Rows, opinion: Float | None = None) -> tu
         note(Sign.SWAP, after, *_swapped(labels, xy, both, before, after, scale))
         note(Sign.FROZEN, after, np.asarray(np.abs(move).max((1, 2)) < _STILL), np.asarray(both.any(1)))
         _note_jitter(signs, xy, sure, size, before, after)
-    if opinion is not None:
-        signs[Sign.SECOND] = float((opinion[rows] < _OTHER).mean())
-        trouble += 2 * (1 - opinion[rows])
+    known = np.isfinite(opinion[rows]) if opinion is not None else np.zeros(len(rows), bool)
+    if opinion is not None and known.any():
+        signs[Sign.SECOND] = float((opinion[rows][known] < _OTHER).mean())
+        trouble += np.where(known, 2 * (1 - opinion[rows]), 0)
     return signs, trouble
 
 
@@ -341,25 +343,6 @@ def _note_jitter(
     shaking = np.clip(np.linalg.norm(go - come, axis=-1) - speed, 0, None) / size[middle][:, None]
     if valid.any():
         signs[Sign.JITTER] = float(np.minimum(shaking, 0.5)[valid].mean())
-
-
-def _agreement(labels: KeypointSet, second: KeypointSet) -> Float:
-    """(P,) OKS of each row with the best of the second labels in the same image; 0 where there is none."""
-    place = {name: row for row, name in enumerate(second.images)}
-    theirs: dict[int, list[int]] = {}
-    for row, image in enumerate(second.image):
-        theirs.setdefault(int(image), []).append(row)
-    found = np.zeros(len(labels))
-    sigmas = np.asarray(labels.skeleton.sigmas)
-    for row, image in enumerate(labels.image):
-        candidates = theirs.get(place.get(labels.images[image], -1), [])
-        seen = (labels.score[row] >= SURE)[None].astype(np.float64)
-        if candidates and seen.any():
-            like = oks(labels.xy[row][None], seen, labels.area[row][None], second.xy[candidates], sigmas)
-            found[row] = float(like.max())
-        elif not seen.any():
-            found[row] = 1.0
-    return found
 
 
 def _robust_z(signs: Mapping[str, Mapping[Sign, float]]) -> dict[str, dict[Sign, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from posepipe.config import cache_root
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, OutputError
 from posepipe.io.atomic import output_errors
 from posepipe.io.video import open_video
 
-__all__ = ["extract_frames", "find_videos", "pictures_at_hand", "video_frames"]
+__all__ = ["extract_frames", "find_videos", "frame_names", "frames_cache", "pictures_at_hand", "video_frames"]
 
 #: beside a video's frames: size and time of change of the file they were taken from
 _RECEIPT = ".video"
@@ -37,6 +39,18 @@ def pictures_at_hand(people: KeypointSet) -> bool:
 def video_frames(people: KeypointSet, every: int = 1) -> NDArray[np.bool_]:
     """(I,) bool: the images that are frames of videos and whose number `every` divides."""
     return (people.frames >= 0) & (people.frames % every == 0) & np.array([bool(v) for v in people.videos], bool)
+
+
+def frame_names(people: KeypointSet) -> tuple[str, ...]:
+    """What `extract_frames` calls the set's images; still pictures keep their names."""
+    rows = zip(people.images, people.videos, people.frames.tolist(), strict=True)
+    return tuple(f"{video}/{frame:06d}.jpg" if video and frame >= 0 else image for image, video, frame in rows)
+
+
+def frames_cache(path: Path) -> Path:
+    """The folder of the cache for frames of the set at a path."""
+    whole = path.resolve()
+    return cache_root() / "frames" / f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
 
 
 def extract_frames(
@@ -77,9 +91,8 @@ def extract_frames(
     if not wanted.any():
         raise InputError(f"{people.name} labels no frames of videos", hint="Its pictures can be read where they lie")
     taken = people.of_images(wanted)
-    names = tuple(f"{v}/{n:06d}.jpg" for v, n in zip(taken.videos, taken.frames.tolist(), strict=True))
-    taken = replace(taken, images=names, root=Path(cache))
-    sizes = np.zeros((len(names), 2), np.int32)
+    taken = replace(taken, images=frame_names(taken), root=Path(cache))
+    sizes = np.zeros((len(taken.images), 2), np.int32)
     of_video = np.array(taken.videos)
     for video in taken.video_names():
         rows = np.flatnonzero(of_video == video)

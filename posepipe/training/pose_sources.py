@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.config import cache_root, data_root
+from posepipe.config import data_root
 from posepipe.datasets.exclusions import read_exclusions
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.frames import extract_frames, find_videos, pictures_at_hand, video_frames
+from posepipe.datasets.frames import extract_frames, find_videos, frames_cache, pictures_at_hand, video_frames
 from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
@@ -151,9 +150,7 @@ def _read(path: Path, images: Path | None, every: int) -> tuple[KeypointSet, int
     if not videos:
         place = labels.root or images or path
         raise InputError(f"the pictures of {path} are not in {place}", hint='Name their folder: images = "..."')
-    whole = path.resolve()
-    folder = f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:12]}"
-    taken = extract_frames(labels, videos, cache_root() / "frames" / folder, every=every)
+    taken = extract_frames(labels, videos, frames_cache(path), every=every)
     return taken, int(video_frames(labels, every).sum()) - len(taken.images)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from label_sets import alphapose_row, person, write_json, write_video
@@ -55,6 +57,45 @@ def test_joints_beside_the_picture_of_a_video_are_seen(videos: Path, capsys: Cap
     write_video(videos / "videos" / "v0.avi", 6, (60, 80))
     assert run("check", videos) == 4
     assert "keypoint-outside-picture: 6 of 24" in capsys.readouterr().out
+
+
+def grey(out: Path, number: int) -> float:
+    """Share of a sheet that is plain grey, as where there is no picture."""
+    sheet = cv2.imread(str(out / f"sheets/{number:04d}.jpg"))
+    assert sheet is not None
+    return float((np.abs(sheet.astype(int) - 90).max(-1) < 8).mean())
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_the_sheets_of_an_audit_show_the_videos(videos: Path, tmp_path: Path, capsys: Capture, images: bool) -> None:
+    out, words = tmp_path / "audit", ["--images", videos / "videos"] if images else []
+    assert run("audit", videos, "-o", out, "--sheets", 3, *words) == 0
+    assert max(grey(out, number) for number in range(3)) < 0.2
+    assert len(list((tmp_path / "cache/frames").glob("*/*"))) == 3
+    assert "grey" not in capsys.readouterr().out
+    (videos / "videos" / "v0.avi").write_bytes(b"no video" * 999)
+    assert run("audit", videos, "-o", out, "--overwrite", *words) == 0
+    assert "no pictures of v0: " in capsys.readouterr().out
+    assert sum(grey(out, number) > 0.5 for number in range(4)) == 1
+
+
+def test_an_audit_without_pictures_says_so(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    shutil.rmtree(videos / "videos")
+    assert run("audit", videos, "-o", tmp_path / "audit") == 0
+    assert "neither pictures nor videos are at hand" in capsys.readouterr().out
+    assert grey(tmp_path / "audit", 0) > 0.5
+
+
+def test_second_labels_of_other_videos_are_refused_and_of_some_told(
+    videos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    write_json(tmp_path / "second/labels/other.json", [alphapose_row("0.jpg", person(third=0.9))])
+    command = ("audit", videos, "-o", tmp_path / "audit", "--overwrite", "--second", tmp_path / "second")
+    assert run(*command) == 3
+    assert "second labels are of no frame of set" in capsys.readouterr().err
+    write_json(tmp_path / "second/labels/v2.json", [alphapose_row("0.jpg", person(20, 2, third=0.9))])
+    assert run(*command) == 0
+    assert "the second labels are of 1 of 24 frames" in capsys.readouterr().out
 
 
 def test_frames_numbered_from_one(videos: Path, tmp_path: Path, capsys: Capture) -> None:

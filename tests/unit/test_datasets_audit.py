@@ -9,6 +9,8 @@ import pytest
 from walkers import FRAMES, VIDEOS, rows_of, sound, with_fault
 
 from posepipe.datasets.audit import ALARM, Sign, audit
+from posepipe.errors import InputError
+from posepipe.skeleton import named_skeleton
 
 
 def test_a_sound_set_raises_no_alarm() -> None:
@@ -38,6 +40,30 @@ def test_only_a_second_opinion_sees_labels_beside_the_person() -> None:
     first, *others = audit(moved, second=labels)
     assert (first.video, first.reasons) == ("v03", (Sign.SECOND.code,))
     assert not any(card.reasons for card in others)
+
+
+def test_only_frames_of_the_second_labels_are_compared() -> None:
+    labels = sound()
+    part = labels.of_videos([f"v{number:02d}" for number in range(5)])
+    renamed = replace(part, images=tuple(image.replace(".jpg", ".png") for image in part.images))
+    for second in (part, renamed):
+        cards = {card.video: card for card in audit(labels, second)}
+        assert [video for video in sorted(cards) if Sign.SECOND in cards[video].signs] == [
+            f"v{i:02d}" for i in range(5)
+        ]
+        assert cards["v00"].signs[Sign.SECOND] == 0
+    elsewhere = replace(part, videos=("x",) * 200, images=tuple(f"x{i}" for i in range(200)), frames=np.arange(200))
+    with pytest.raises(InputError, match="of no frame of walkers"):
+        audit(labels, elsewhere)
+    names = ("tail", *labels.skeleton.keypoints[1:])
+    with pytest.raises(InputError, match="another skeleton"):
+        audit(labels, replace(part, skeleton=named_skeleton("tails", names)))
+
+
+def test_nobody_in_a_frame_of_the_second_labels_is_a_disagreement() -> None:
+    labels = sound()
+    second = labels.select(np.setdiff1d(np.arange(len(labels)), rows_of(labels, "v03")))
+    assert audit(labels, second)[0].video == "v03"
 
 
 def test_the_worst_rows_are_the_spoilt_ones() -> None:
@@ -70,5 +96,5 @@ def test_videos_without_people_and_with_one_frame_are_counted() -> None:
 
 def test_still_pictures_cannot_be_audited() -> None:
     labels = sound()
-    with pytest.raises(ValueError, match="no videos"):
+    with pytest.raises(InputError, match="no videos"):
         audit(replace(labels, videos=("",) * len(labels.images)))

@@ -1,0 +1,77 @@
+"""What a second model says of the same people: the part of the audit that needs other labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posepipe.datasets.labels import KeypointSet
+from posepipe.errors import InputError
+from posepipe.geometry import oks
+
+__all__ = ["agreement", "shared_images"]
+
+
+def _frame_keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
+    """What an image is known by: video and frame, since sets name their files differently; a still picture's name."""
+    rows = zip(labels.images, labels.videos, labels.frames.tolist(), strict=True)
+    return [(video, frame) if video and frame >= 0 else image for image, video, frame in rows]
+
+
+def shared_images(labels: KeypointSet, second: KeypointSet) -> NDArray[np.bool_]:
+    """(I,) bool: the images of a set that second labels are of, too."""
+    known = set(_frame_keys(second))
+    return np.array([key in known for key in _frame_keys(labels)], bool)
+
+
+def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How well second labels fit a set's.
+
+    Parameters
+    ----------
+    labels, second
+        Both of one skeleton.
+    sure
+        (P,K) bool: the joints of `labels` that count.
+
+    Returns
+    -------
+    (P,) float64: OKS of each person with the best of the second labels in the same image; 0 where there is nobody, 1
+    where no joint counts, NaN where the second labels are not of the image.
+
+    Raises
+    ------
+    InputError
+        `second` has another skeleton, or no image of the set.
+    """
+    if second.skeleton != labels.skeleton:
+        raise InputError(
+            "the second labels are of another skeleton",
+            got=second.skeleton.name,
+            expected=labels.skeleton.name,
+            hint="posepipe data convert maps the joints of both to COCO's",
+        )
+    if not shared_images(labels, second).any():
+        raise InputError(
+            f"the second labels are of no frame of {labels.name}",
+            got=second.images[0] if second.images else "no images",
+            expected=f"such as {labels.images[0]}",
+            hint="Name labels of the same videos",
+        )
+    place = {key: row for row, key in enumerate(_frame_keys(second))}
+    there = [place.get(key, -1) for key in _frame_keys(labels)]
+    theirs: dict[int, list[int]] = {}
+    for row, image in enumerate(second.image):
+        theirs.setdefault(int(image), []).append(row)
+    found = np.full(len(labels), np.nan)
+    sigmas = np.asarray(labels.skeleton.sigmas)
+    for row, image in enumerate(labels.image):
+        if there[image] < 0:
+            continue
+        candidates = theirs.get(there[image], [])
+        seen = sure[row][None].astype(np.float64)
+        found[row] = 0 if seen.any() else 1
+        if candidates and seen.any():
+            like = oks(labels.xy[row][None], seen, labels.area[row][None], second.xy[candidates], sigmas)
+            found[row] = float(like.max())
+    return found
