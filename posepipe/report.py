@@ -36,6 +36,7 @@ __all__ = [
     "table",
     "versions",
     "weights_terms",
+    "weights_told",
     "write_json",
     "write_rows",
 ]
@@ -165,9 +166,6 @@ def records_header(
         Called now and then while the video is read for its checksum; it may raise to stop that.
     """
     settings = {k: _without_folder(v) if isinstance(v, str) else v for k, v in asdict(config).items()}
-    files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
-    checksums = {name: None if file is None else sha256_of(file) for name, file in files.items()}
-    terms = weights_terms(stages, checksums)
     return {
         "posepipe": __version__,
         "video": {
@@ -182,10 +180,20 @@ def records_header(
         },
         "skeleton": skeleton_to_json(skeleton),
         **({"actions": list(labels)} if labels else {}),
+        **weights_told(stages),
+        "config": settings,
+    }
+
+
+def weights_told(stages: Mapping[str, object]) -> dict[str, dict[str, str | None]]:
+    """What records say of the weights of stages, by their names: ``weights`` (sha256), ``licences``, ``trained_on``."""
+    files = {name: getattr(stage, "weights", None) for name, stage in stages.items()}
+    checksums = {name: None if file is None else sha256_of(file) for name, file in files.items()}
+    terms = weights_terms(stages, checksums)
+    return {
         "weights": checksums,
         "licences": {name: found.licence for name, found in terms.items()},
         "trained_on": {name: found.trained_on for name, found in terms.items()},
-        "config": settings,
     }
 
 

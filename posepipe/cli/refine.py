@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posepipe.cli.actions import add_no_actions, add_recogniser, recogniser
 from posepipe.cli.parser import Commands, say
+
+if TYPE_CHECKING:
+    from posepipe.io.records import Records
 
 __all__ = ["add"]
 
@@ -36,11 +40,26 @@ def _refine(arguments: argparse.Namespace) -> int:
     from posepipe.run.refining import refine_folder
 
     records = read_records(arguments.records)
-    before, config = records.summary or {}, records.header.get("config")
-    said = config.get("actions", "none") if isinstance(config, dict) else "none"
-    network = recogniser(arguments, records, arguments.actions or str(said))
+    before = records.summary or {}
+    network = recogniser(arguments, records, arguments.actions or _named(records))
     out, overwrite = Path(arguments.out), arguments.overwrite
     refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network)
     after = refined.summary or {}
     say(arguments.quiet)(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
     return 0
+
+
+def _named(records: Records) -> str:
+    """The network that the records name; raises `WeightsError` for a file of which they only say name and checksum."""
+    from posepipe.errors import WeightsError
+    from posepipe.io.atomic import sha256_of
+
+    config, weights = (records.header.get(key) for key in ("config", "weights"))
+    said = str(config.get("actions", "none")) if isinstance(config, dict) else "none"
+    file, checksum = Path(said), weights.get("actions") if isinstance(weights, dict) else None
+    if file.suffix.lower() == ".onnx" and not (file.is_file() and sha256_of(file) == checksum):
+        raise WeightsError(
+            f"{records.path} holds actions that {said} named, and that file is not here",
+            hint="Name it with --actions FILE, or leave actions out with --no-actions",
+        )
+    return said

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from posepipe.errors import InputError, OutputError, UsageError
 from posepipe.io.atomic import atomic_path
 from posepipe.io.exports import write_actions
 from posepipe.io.records import Records, RecordWriter
 from posepipe.io.streams import spooled_streams
+from posepipe.io.weights import list_weights
+from posepipe.report import weights_told
 from posepipe.skeleton import Skeleton
 from posepipe.stages import ActionRecogniser, WindowRecogniser
 from posepipe.stages.action import ActionWatch
 from posepipe.streams.spans import WindowLog
 from posepipe.types import Action, FrameResult
 
-__all__ = ["act_on_records", "seen_doing", "spans_of", "video_name", "write_action_table"]
+__all__ = ["act_on_records", "acted_header", "seen_doing", "spans_of", "video_name", "write_action_table"]
 
 T = TypeVar("T")
 
@@ -27,6 +29,39 @@ def video_name(records: Records) -> str:
     """What the video of some records is called; empty where they do not say."""
     video = records.header.get("video")
     return str(video.get("name", "")) if isinstance(video, dict) else ""
+
+
+def acted_header(records: Records, recogniser: ActionRecogniser | None) -> dict[str, Any]:
+    """What the same records say first once their actions are a recogniser's, or nobody's (None).
+
+    Labels, weights, their terms and the setting ``actions`` are those of the recogniser; the setting stays as it is
+    where the records were made with the same weights, or where the recogniser has none that a setting could name.
+    """
+    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions")}
+    told = weights_told({} if recogniser is None else {"actions": recogniser})
+    if recogniser is not None:
+        header["actions"] = list(recogniser.labels)
+    before = {k: v for k, v in _table(header, "weights").items() if k == "actions"}
+    if told["weights"] == before:
+        return header
+    for name, value in told.items():
+        header[name] = {k: v for k, v in _table(header, name).items() if k != "actions"} | value
+    setting = "none" if recogniser is None else _setting(recogniser, told["weights"]["actions"])
+    if setting is not None:
+        header["config"] = {**_table(header, "config"), "actions": setting}
+    return header
+
+
+def _table(header: dict[str, Any], name: str) -> dict[str, Any]:
+    value = header.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _setting(recogniser: ActionRecogniser, checksum: str | None) -> str | None:
+    """The setting ``actions`` that names a recogniser, without a folder."""
+    own = [entry.name.removeprefix("action_") for entry in list_weights() if entry.sha256 == checksum]
+    file = getattr(recogniser, "weights", None)
+    return own[0] if own else None if file is None else Path(file).name
 
 
 def seen_doing(
@@ -122,8 +157,7 @@ def act_on_records(
     if kind == ".csv":
         write_action_table(out, frames, video_name(records), recogniser, records.skeleton)
         return
-    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version")}
-    header["actions"] = list(recogniser.labels)
+    header = acted_header(records, recogniser)
     closing = records.summary or {}
     with atomic_path(out) as unfinished, RecordWriter(unfinished, header) as writer:
         for result in frames:

@@ -10,7 +10,7 @@ from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import Records, RecordWriter, read_records
 from posepipe.io.streams import write_streams
-from posepipe.run.actions import seen_doing, video_name, write_action_table
+from posepipe.run.actions import acted_header, seen_doing, video_name, write_action_table
 from posepipe.stages import ActionRecogniser
 from posepipe.tracking.refine import refine
 from posepipe.types import FrameResult
@@ -47,9 +47,7 @@ def write_refined(
     OutputError
         ``out`` cannot be written.
     """
-    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions", "refined")}
-    if recogniser is not None:
-        header["actions"] = list(recogniser.labels)
+    header = {k: v for k, v in acted_header(records, recogniser).items() if k != "refined"}
     closing = records.summary or {}
     with atomic_path(out) as unfinished, RecordWriter(unfinished, {**header, "refined": _VERSION}) as writer:
         for result in seen_doing(watch(refine(records, records.skeleton)), recogniser, records.skeleton):

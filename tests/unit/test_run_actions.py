@@ -14,8 +14,10 @@ from tiny_nets import RAISED, raised_net
 
 from posepipe import cli
 from posepipe.config import Config
+from posepipe.io.atomic import sha256_of
 from posepipe.io.records import read_records
 from posepipe.io.video import open_video
+from posepipe.io.weights import weights_path
 from posepipe.pipeline import Pipeline
 from posepipe.render import Captions, SpanCaptions
 from posepipe.report import Outcome
@@ -209,6 +211,54 @@ def test_finished_records_can_be_told_of_later(shots: Path, weights: Path) -> No
     assert [frame.actions and [a.label for a in frame.actions] for frame in late] == [
         frame.actions and [a.label for a in frame.actions] for frame in at_once
     ]
+    assert late.header == at_once.header
+
+
+def test_records_that_were_told_of_later_are_refined_with_the_same_network(shots: Path, weights: Path, capsys) -> None:
+    """What `posepipe actions` names, a second pass names too: built in by its name, a file while it is there."""
+    plain = Pipeline(SquareDetector(), Waver(), Sort(max_age=5, min_hits=1), Config(actions="none"))
+    (before,) = run_batch(plan([str(shots)]), plain, Options(out=shots.parent / "plain", quiet=True, video=False))
+    records, acted, out = before.folder / "records.jsonl", shots.parent / "acted.jsonl", shots.parent / "refined"
+    refine = ["refine", str(acted), "-o", str(out), "--overwrite", "--quiet"]
+    assert cli.main(["actions", str(records), "-o", str(acted), "--quiet"]) == 0
+    header = read_records(acted).header
+    assert header["config"]["actions"] == "small"
+    assert header["weights"]["actions"] == sha256_of(weights_path("action_small"))
+    assert header["licences"]["actions"] == "Apache-2.0"
+    assert "UP-Fall" in header["trained_on"]["actions"]
+    assert cli.main(refine) == 0
+    assert table(out / "actions.csv")
+    assert any(result.actions for result in read_records(out / "refined.jsonl"))
+    assert cli.main([*refine, "--no-actions"]) == 0
+    bare = read_records(out / "refined.jsonl").header
+    assert {k: v for k, v in bare.items() if k != "refined"} == read_records(records).header
+    assert (
+        cli.main(["actions", str(records), "-o", str(acted), "--overwrite", "--actions", str(weights), "--quiet"]) == 0
+    )
+    capsys.readouterr()
+    assert cli.main(refine) == 5
+    told = capsys.readouterr().err
+    assert "raised.onnx named" in told
+    assert "--actions FILE" in told
+    assert "--no-actions" in told
+    assert cli.main([*refine, "--actions", str(weights)]) == 0
+    assert read_records(out / "refined.jsonl").header["actions"] == list(RAISED)
+
+
+def test_a_second_pass_takes_no_other_file_of_the_same_name(
+    shots: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = run(shots, pipeline(weights), video=False).folder / "records.jsonl"
+    refine = ["refine", str(records), "-o", str(shots.parent / "refined"), "--overwrite", "--quiet"]
+    monkeypatch.chdir(weights.parent)
+    assert cli.main(refine) == 0
+    other = shots.parent / weights.name
+    other.write_bytes(weights_path("action_small").read_bytes())
+    monkeypatch.chdir(other.parent)
+    assert cli.main(refine) == 5
+    assert cli.main([*refine, "--actions", other.name]) == 0
+    header = read_records(shots.parent / "refined/refined.jsonl").header
+    assert header["config"]["actions"] == "small"
 
 
 @pytest.mark.parametrize(
