@@ -84,15 +84,17 @@ def _show(arguments: argparse.Namespace) -> int:
         rows |= {"sha256": own.sha256, "file": str(own.path), "state": problem or "comes with the package"}
     else:
         size = "x".join(map(str, entry.input_size)) if entry.input_size else "any size"
-        state = (problem_of(entry) or "fetched, verified") if entry.path.is_file() else "not fetched"
         receipt = read_receipt(entry)
+        pinned = receipt is not None and receipt.pinned
+        good = "fetched, as it was pinned by hand" if pinned else "fetched, verified"
+        state = (problem_of(entry) or good) if entry.path.is_file() else "not fetched"
         rows = {"name": entry.name, "kind": f"{entry.kind} ({entry.adapter}, {size})"}
         rows |= {"use": _use(entry), "licence": entry.licence, "trained on": entry.trained_on, "note": entry.note}
-        rows |= {"sha256": entry.sha256 or "not published", "bytes": str(entry.size or "not published")}
+        rows |= {"sha256": (receipt.sha256 if receipt and pinned else entry.sha256) or "not published", "bytes": str(entry.size or "not published")}
         rows |= {f"address {number}": url for number, url in enumerate(entry.urls, 1)}
         rows |= {"file": str(entry.path), "state": state}
         if receipt is not None:
-            rows["came from"] = receipt.source + (" (pinned by hand)" if receipt.pinned else "")
+            rows["came from"] = receipt.source
     for key, value in rows.items():
         print(f"{key + ':':<12} {value}")
     return 0

@@ -139,7 +139,7 @@ class HeatmapPose:
                 f"{self.weights} does not give heatmaps of the {len(self.skeleton)} keypoints of {self.skeleton.name}",
                 got=f"first output {maps.shape} for an input of {self._size}",
                 expected=f"(N, {len(self.skeleton)}, height / s, width / s)",
-                hint="Networks that give coordinates or classified positions (SimCC) cannot be used.",
+                hint="Networks that give coordinates cannot be used; SimCC ones need outputs simcc_x and simcc_y.",
             )
         return maps.shape[2], maps.shape[3]
 
