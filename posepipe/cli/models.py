@@ -90,7 +90,8 @@ def _show(arguments: argparse.Namespace) -> int:
         state = (problem_of(entry) or good) if entry.path.is_file() else "not fetched"
         rows = {"name": entry.name, "kind": f"{entry.kind} ({entry.adapter}, {size})"}
         rows |= {"use": _use(entry), "licence": entry.licence, "trained on": entry.trained_on, "note": entry.note}
-        rows |= {"sha256": (receipt.sha256 if receipt and pinned else entry.sha256) or "not published", "bytes": str(entry.size or "not published")}
+        sha256 = receipt.sha256 if receipt is not None and pinned else entry.sha256
+        rows |= {"sha256": sha256 or "not published", "bytes": str(entry.size or "not published")}
         rows |= {f"address {number}": url for number, url in enumerate(entry.urls, 1)}
         rows |= {"file": str(entry.path), "state": state}
         if receipt is not None:
