@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -30,6 +31,12 @@ __all__ = ["KeypointSamples"]
 HIDDEN_TRUST = 0.5
 #: trust that a joint which lies outside the picture or the crop is not to be seen in it
 OUTSIDE_ABSENT = 0.2
+
+
+class Maps(Protocol):
+    """Maps (K,h,w) uint8 by index of the person: an array, or a file of them."""
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class KeypointSamples:
     - ``located``, ``absent``: (K,) float32 trust that the joint is there, and that it cannot be seen in this crop,
     - ``area``: float32, 0.53 x the box in cells^2 (COCO's mean segment share), and ``by_people``: bool.
 
-    With `lessons`, (P,K,h,w) uint8 maps that a teacher gave of each person's upright crop (the sample without an
+    With `lessons`, (K,h,w) uint8 maps that a teacher gave of each person's upright crop (the sample without an
     augmentation), it also holds
 
     - ``lesson``: (K,h,w) uint8 this person's, left and right swapped in a mirror image; 0 for joints that the teacher
@@ -79,7 +86,7 @@ class KeypointSamples:
         padding: float = 1.25,
         augmentation: Augmentation | None = None,
         skeleton: Skeleton = COCO17,
-        lessons: NDArray[np.uint8] | None = None,
+        lessons: Maps | None = None,
     ) -> None:
         self.crops = crops
         self.size = size
@@ -118,7 +125,7 @@ class KeypointSamples:
         image, points = self._warp(crops.image(index), matrix), affine_points(matrix, xy)
         return _View(image, matrix, points, crops.located[index], crops.absent[index], np.zeros(len(xy), np.bool_))
 
-    def _lesson(self, index: int, view: _View, lessons: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+    def _lesson(self, index: int, view: _View, lessons: Maps) -> dict[str, NDArray[np.generic]]:
         """What a teacher said of the upright crop, and where it lies in this one."""
         maps = lessons[index]
         upright = crop_affine(self.crops.box[index][None], self.size, self.padding)[0]

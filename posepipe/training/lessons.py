@@ -22,15 +22,35 @@ from posepipe.datasets.people import Person
 from posepipe.io.atomic import atomic_path
 from posepipe.training.distil import Teacher
 
-__all__ = ["load_lessons", "recall"]
+__all__ = ["Lessons", "load_lessons", "recall"]
 
 _VERSION = 1
 _BATCH = 32
 
 
+class Lessons:
+    """Maps of P people in a file, (K,h,w) uint8 each, by index.
+
+    They are the mean of what a teacher sees of a crop and of its mirror image, every map scaled so that its peak is 255 x
+    the teacher's confidence. The file is mapped where it is used: a process that loads data gets its name, not its gigabytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._maps: NDArray[np.uint8] | None = None
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if self._maps is None:
+            self._maps = np.load(self.path, mmap_mode="r")
+        return np.asarray(self._maps[index])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "_maps": None}
+
+
 def load_lessons(
     teacher: Teacher, file: Path, people: Sequence[Person], samples: KeypointSamples, folder: Path
-) -> NDArray[np.uint8]:
+) -> Lessons:
     """A teacher's maps of everybody, from `folder` if they were made before, else made now and kept there.
 
     Parameters
@@ -41,11 +61,6 @@ def load_lessons(
         P people, and their samples without an augmentation.
     folder
         Where caches lie: 52 kB a person for 17 maps of 64x48.
-
-    Returns
-    -------
-    (P,K,h,w) uint8, mapped from the file: the mean of what the teacher sees of a crop and of its mirror image, each map
-    scaled so that its peak is 255 x the teacher's confidence.
     """
     size = (samples.size[0] // samples.stride, samples.size[1] // samples.stride)
     key = hashlib.sha256(f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)}".encode())
@@ -55,7 +70,7 @@ def load_lessons(
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:
             _make(teacher, samples, size, unfinished)
-    return np.asarray(np.load(path, mmap_mode="r"))
+    return Lessons(path)
 
 
 def _make(teacher: Teacher, samples: KeypointSamples, size: tuple[int, int], path: Path) -> None:
