@@ -31,8 +31,9 @@ _BATCH = 32
 class Lessons:
     """Maps of P people in a file, (K,h,w) uint8 each, by index.
 
-    They are the mean of what a teacher sees of a crop and of its mirror image, every map scaled so that its peak is 255 x
-    the teacher's confidence. The file is mapped where it is used: a process that loads data gets its name, not its gigabytes.
+    They are the mean of what a teacher sees of a crop and of its mirror image, every map scaled so that its peak is
+    255 x the teacher's confidence. The file is mapped where it is used: a process that loads data gets its name, not
+    its gigabytes.
     """
 
     def __init__(self, path: Path) -> None:
