@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands, say
+from posepipe.cli.parser import Commands, say, warn_of_end
 
 if TYPE_CHECKING:
     from posepipe.io.records import Records
@@ -68,6 +68,7 @@ def _actions(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"--actions {arguments.actions} names nobody who could say what people did", expected="a network"
         )
+    warn_of_end(records, arguments.quiet)
     total = (records.summary or {}).get("frames")
     progress = Progress("actions", total, quiet=arguments.quiet)
     try:

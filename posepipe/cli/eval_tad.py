@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands
+from posepipe.cli.parser import Commands, warn
 from posepipe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _tad(arguments: argparse.Namespace) -> int:
     if silent:
         what = f"nothing was found in {len(silent)} of {len(set(truth.video))} videos, whose actions count as missed"
         hint = "" if arguments.subset else " (if RESULTS is of one part of GT, name it with --subset)"
-        print(f"posepipe: warning: {what}{hint}", file=sys.stderr)
+        warn(f"{what}{hint}")
     score = (activitynet_score if arguments.rules == "activitynet" else thumos_score)(truth, found, thresholds)
     print(f"rules: {arguments.rules}; {len(set(truth.video))} videos, {len(score.precision)} classes")
     rows = [(name, _cells((*values, sum(values) / len(values)))) for name, values in score.precision.items()]
@@ -90,7 +89,7 @@ def _cells(values: tuple[float, ...]) -> list[str]:
 def _warn(what: str, names: set[str]) -> None:
     if names:
         some = ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
-        print(f"posepipe: warning: {what} that the ground truth lacks, so not scored: {some}", file=sys.stderr)
+        warn(f"{what} that the ground truth lacks, so not scored: {some}")
 
 
 def _write(path: str, rules: str, score: LocalisationScore) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands
+from posepipe.cli.parser import Commands, warn
 
 if TYPE_CHECKING:
     from posepipe.evaluation.mot import MotScore
@@ -47,7 +46,7 @@ def _track(arguments: argparse.Namespace) -> int:
 
     pairs, missing = pair_files(arguments.truth, arguments.results, arguments.files)
     if missing:
-        print(f"posepipe: warning: no results, so not scored: {', '.join(missing)}", file=sys.stderr)
+        warn(f"no results, so not scored: {', '.join(missing)}")
     scores: dict[str, MotScore] = {}
     rules: set[str] = set()
     for pair in pairs:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands, number, say
+from posepipe.cli.parser import Commands, number, say, warn_of_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def _heatmaps(arguments: argparse.Namespace) -> int:
     tell = say(arguments.quiet)
     _check_outputs(arguments)
     recipe = _recipe(arguments)
-    streams = _people(Path(arguments.streams), arguments.track)
+    streams = _people(Path(arguments.streams), arguments.track, arguments.quiet)
     skeleton = streams[0].skeleton
     most = len(skeleton) + len(skeleton.edges)
     if recipe.clips * recipe.frames * recipe.size**2 * most * (1 + recipe.flip) > _MOST_CELLS:
@@ -122,7 +122,7 @@ def _recipe(arguments: argparse.Namespace) -> HeatmapRecipe:
     )
 
 
-def _people(source: Path, ids: Sequence[int] | None) -> list[PoseStream]:
+def _people(source: Path, ids: Sequence[int] | None, quiet: bool) -> list[PoseStream]:
     """The streams of the wanted people."""
     from posepipe.errors import InputError, UsageError
     from posepipe.io.records import read_records
@@ -132,6 +132,7 @@ def _people(source: Path, ids: Sequence[int] | None) -> list[PoseStream]:
         streams = read_streams(source)
     else:
         records = read_records(source)
+        warn_of_end(records, quiet)
         streams = pose_streams(records, records.skeleton)
     streams = [stream for stream in streams if len(stream)]
     if not streams:

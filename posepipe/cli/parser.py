@@ -9,12 +9,15 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from posepipe.config import Config, load_config
 from posepipe.errors import UsageError
 
-__all__ = ["Commands", "Parser", "add_settings", "fail", "number", "say", "settings"]
+if TYPE_CHECKING:
+    from posepipe.io.records import Records
+
+__all__ = ["Commands", "Parser", "add_settings", "fail", "number", "say", "settings", "warn", "warn_of_end"]
 
 #: what `add_subparsers` returns: a command group adds its parsers to it
 Commands = Any
@@ -97,6 +100,21 @@ def settings(arguments: argparse.Namespace) -> Config:
 def say(quiet: bool) -> Callable[[str], None]:
     """`print`, or nothing."""
     return (lambda text: None) if quiet else print
+
+
+def warn(text: str, quiet: bool = False) -> None:
+    """Print a warning in one line on standard error, unless ``quiet``."""
+    if not quiet:
+        print(f"posepipe: warning: {' '.join(text.split())}", file=sys.stderr)
+
+
+def warn_of_end(records: Records, quiet: bool) -> None:
+    """Say it where records hold less than their video, or do not say."""
+    summary = records.summary
+    if summary is None:
+        warn(f"{records.path} has no end: its run broke off (run --resume goes on with it)", quiet)
+    elif summary.get("status") != "ok" or summary.get("reason"):
+        warn(f"the run of {records.path} ended with {summary.get('status')}: {summary.get('reason')}", quiet)
 
 
 def fail(message: str, code: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posepipe.cli.actions import add_no_actions, add_recogniser, recogniser
-from posepipe.cli.parser import Commands, say
+from posepipe.cli.parser import Commands, say, warn_of_end
 
 if TYPE_CHECKING:
     from posepipe.io.records import Records
@@ -44,6 +44,7 @@ def _refine(arguments: argparse.Namespace) -> int:
     network = recogniser(arguments, records, arguments.actions or _named(records))
     out, overwrite = Path(arguments.out), arguments.overwrite
     refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network)
+    warn_of_end(records, arguments.quiet)
     after = refined.summary or {}
     say(arguments.quiet)(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
     return 0

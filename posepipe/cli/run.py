@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from posepipe.cli.actions import add_no_actions
-from posepipe.cli.parser import Commands, add_settings, fail, number, say, settings
+from posepipe.cli.parser import Commands, add_settings, fail, number, say, settings, warn, warn_of_end
 from posepipe.cli.streams import add_wishes, wanted
 
 __all__ = ["add"]
@@ -96,9 +96,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
+    from posepipe.io.records import read_records
     from posepipe.run.overlay import render_records
 
-    frames = render_records(
+    drawn = render_records(
         Path(arguments.records),
         arguments.video,
         Path(arguments.out),
@@ -106,5 +107,8 @@ def _render(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         quiet=arguments.quiet,
     )
-    say(arguments.quiet)(f"{frames} frames -> {arguments.out}")
+    warn_of_end(read_records(arguments.records), arguments.quiet)
+    if drawn.gap:
+        warn(drawn.gap, arguments.quiet)
+    say(arguments.quiet)(f"{drawn.frames} frames -> {arguments.out}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posepipe.cli.parser import Commands, number, say
+from posepipe.cli.parser import Commands, number, say, warn_of_end
 
 if TYPE_CHECKING:
     from posepipe.streams.shaping import Wanted
@@ -63,6 +63,7 @@ def _streams(arguments: argparse.Namespace) -> int:
         save_streams(out, streams, streams[0].skeleton if streams else COCO17, wish)
     else:
         records = read_records(source)
+        warn_of_end(records, arguments.quiet)
         write = write_streams_csv if out.suffix.lower() == ".csv" else write_streams
         write(out, records, records.skeleton, wish)
     say(arguments.quiet)(f"{arguments.records} -> {out}")
