@@ -5,7 +5,8 @@
 
 A model is anything that ``posepipe run --pose`` takes (a name, an ONNX file, a checkpoint), or a labeller: the labels
 of another file for the same pictures (a COCO JSON, an AlphaPose result file or a folder of those). A set is anything
-that ``posepipe data`` reads, with its pictures.
+that ``posepipe data`` reads; networks need its pictures. Joints are COCO's: those of other sets and labellers are
+mapped by their names.
 
 Labels with confidences (AlphaPose) count from ``--label-score`` on, and a model that is measured on them is measured by
 its agreement with the labeller, not by being right.
@@ -23,15 +24,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from posepipe.cli.parser import number
 from posepipe.config import Config
 from posepipe.datasets.formats import read_set
 from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.second_opinion import frame_keys
+from posepipe.datasets.skeletons import map_skeleton
 from posepipe.datasets.splits import read_split
 from posepipe.errors import InputError, PosepipeError, UsageError
 from posepipe.evaluation.cross import Guess, Truth, compare
 from posepipe.evaluation.cross_tables import Cell, draw_matrix, markdown, write_csv
 from posepipe.io.atomic import atomic_path
 from posepipe.io.pictures import read_picture
+from posepipe.skeleton import COCO17
 from posepipe.stages import Detector, PoseEstimator
 from posepipe.stages.build import build_detector, build_pose
 from posepipe.types import Detections, Frame, Poses
@@ -56,13 +61,15 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--boxes", nargs="+", default=["gt"], help="gt (of the labels), detected, or --detector names")
     parser.add_argument("--flip", action="store_true", help="flip test: average with the mirror image's maps")
     parser.add_argument("--by", choices=("state", "video"), help="tables by state (states.csv beside a set) or video")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="draws of videos (pictures)")
-    parser.add_argument("--seed", type=int, default=1, help="of the draws")
-    parser.add_argument("--label-score", type=float, default=0.3, help="least confidence of a label that counts")
+    count = number(int, 0, 10**9)
+    parser.add_argument("--bootstrap", type=count, default=1000, metavar="N", help="draws of videos (pictures)")
+    parser.add_argument("--seed", type=count, default=1, help="of the draws")
+    text = "least confidence of a label that counts"
+    parser.add_argument("--label-score", type=number(float, 0, 1), default=0.3, help=text)
     parser.add_argument("--seen-only", nargs="*", default=[], metavar="SET", help="sets of which only v = 2 counts")
-    parser.add_argument("--most", type=int, default=0, metavar="N", help="at most N pictures a set, evenly spaced")
+    parser.add_argument("--most", type=count, default=0, metavar="N", help="at most N pictures a set, evenly spaced")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--threads", type=count, default=0)
     parser.add_argument("-o", "--out", type=Path, required=True)
     return parser.parse_args(arguments)
 
@@ -73,6 +80,23 @@ def named(text: str) -> tuple[str, str]:
     if not name or not path:
         raise UsageError("a model or set has the form NAME=PATH", got=repr(text))
     return name, path
+
+
+def all_named(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """NAME=PATH of each; raises `UsageError` for a name that is given twice."""
+    pairs = [named(text) for text in texts]
+    names = [name for name, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"the name {twice[0]!r} is given twice", hint="Every model, and every set, needs its own")
+    return pairs
+
+
+def coco_joints(labels: KeypointSet) -> tuple[KeypointSet, str]:
+    """The labels with COCO's joints, and a remark on those that are lost or lacking."""
+    mapped, lost, never = map_skeleton(labels)
+    remark = f"; {len(lost)} joints that COCO does not have are left out" if lost else ""
+    return mapped, remark + (f"; it has no {', '.join(never)}" if never else "")
 
 
 def chosen_pictures(labels: KeypointSet, members: tuple[str, ...] | None, most: int) -> NDArray[np.int64]:
@@ -94,13 +118,16 @@ def open_set(text: str, options: argparse.Namespace) -> TestSet:
         if pieces[2] not in parts:
             raise UsageError(f"{pieces[1]} has no part {pieces[2]!r}", expected=f"one of {', '.join(parts)}")
         members = parts[pieces[2]]
-    labels = read_set(Path(path))
+    labels, joints = coco_joints(read_set(Path(path)))
     pictures = chosen_pictures(labels, members, options.most)
     if not len(pictures):
         raise InputError(f"set {name}: no picture is left to measure", hint="Check the part of the split.")
     labels = labels.of_images(pictures)
     labelled = (labels.visibility >= (2 if name in options.seen_only else 1)) & (labels.score >= options.label_score)
     given = labels.visibility > 0
+    if not (labelled.any(1) & ~labels.iscrowd).any():
+        hint = "Check its labels, --label-score and --seen-only"
+        raise InputError(f"set {name}: no labelled joint is left to measure", hint=hint)
     groups = [video or image for video, image in zip(labels.videos, labels.images, strict=True)]
     truth = Truth(
         name=name,
@@ -118,6 +145,7 @@ def open_set(text: str, options: argparse.Namespace) -> TestSet:
     dropped = 100 * (1 - labelled.sum() / max(1, given.sum()))
     who = "a labeller (figures are agreement with it)" if by_labeller else "people"
     remark = f"{len(pictures)} pictures, {len(labels)} people; labels by {who}; {dropped:.1f} % of the joints left out"
+    remark += joints
     return TestSet(truth, labels, remark)
 
 
@@ -145,12 +173,20 @@ def open_model(path: str, options: argparse.Namespace) -> PoseEstimator | Keypoi
     """A pose estimator, or the labels of a labeller."""
     file = Path(path)
     if file.is_dir() or file.suffix in _LABEL_SUFFIXES:
-        return read_set(file)
-    return build_pose(Config(pose=path, flip_test=options.flip, device=options.device, threads=options.threads))
+        labels, remark = coco_joints(read_set(file))
+        if remark:
+            print(f"labeller {labels.name}{remark}", file=sys.stderr)
+        return labels
+    network = build_pose(Config(pose=path, flip_test=options.flip, device=options.device, threads=options.threads))
+    if network.skeleton.keypoints != COCO17.keypoints:
+        raise UsageError(f"{path} does not find COCO's joints", got=network.skeleton.name, expected=COCO17.name)
+    return network
 
 
 def run_models(models: dict[str, PoseEstimator], test: TestSet, detector: Detector | None) -> dict[str, Guess]:
     """All models on all pictures of a set, each read and searched once; without a detector, by the labels' boxes."""
+    if not models:
+        return {}  # labellers need no pictures
     truth = test.truth
     wanted = truth.labelled.any(1) & ~truth.iscrowd
     parts: dict[str, list[Poses]] = {name: [] for name in models}
@@ -185,11 +221,15 @@ def _given(labels: KeypointSet, people: NDArray[np.int64]) -> Detections:
 
 
 def labeller_guess(labels: KeypointSet, test: TestSet) -> Guess | None:
-    """What a labeller says of a set's pictures (by their names), paired by boxes; None where it knows none of them."""
-    place = {name: index for index, name in enumerate(test.labels.images)}
-    if not place.keys() & set(labels.images):
+    """What a labeller says of a set's pictures, paired by boxes; None where it knows none of them.
+
+    Pictures are known by their video and frame, stills by their names.
+    """
+    place = {key: index for index, key in enumerate(frame_keys(test.labels))}
+    there = [place.get(key, -1) for key in frame_keys(labels)]
+    if max(there, default=-1) < 0:
         return None
-    image = np.array([place.get(name, -1) for name in labels.images], np.int64)[labels.image]
+    image = np.array(there, np.int64)[labels.image]
     rows = np.flatnonzero(image >= 0)
     score = np.where(labels.visibility[rows] > 0, labels.score[rows], 0)
     return Guess(image[rows], labels.boxes[rows], np.ones(len(rows)), labels.xy[rows], score)
@@ -197,8 +237,12 @@ def labeller_guess(labels: KeypointSet, test: TestSet) -> Guess | None:
 
 def evaluate(options: argparse.Namespace) -> list[Cell]:
     """Run everything and write OUT; returns the figures."""
+    paths, sets = dict(all_named(options.models)), dict(all_named(options.sets))
+    strange = [name for name in options.seen_only if name not in sets]
+    if strange:
+        raise UsageError(f"--seen-only names no set: {strange[0]!r}", expected=f"some of {', '.join(sets)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    models = {name: open_model(path, options) for name, path in map(named, options.models)}
+    models = {name: open_model(path, options) for name, path in paths.items()}
     networks = {name: m for name, m in models.items() if not isinstance(m, KeypointSet)}
     tests = [open_set(text, options) for text in options.sets]
     cells: list[Cell] = []
@@ -220,6 +264,10 @@ def evaluate(options: argparse.Namespace) -> list[Cell]:
                     for metric, figure in table.items()
                 ]
             print(f"{test.truth.name}, boxes {boxes}: done", file=sys.stderr, flush=True)
+    if not cells:
+        raise UsageError(
+            "no labeller is of any of the sets' pictures", hint="Name labels of the same videos or pictures"
+        )
     write_csv(cells, options.out / "matrix.csv")
     draw_matrix(cells, options.out / "matrix.png")
     with atomic_path(options.out / "matrix.md") as unfinished:
@@ -233,8 +281,8 @@ def report(options: argparse.Namespace, tests: Sequence[TestSet], cells: Sequenc
         "# Cross-evaluation",
         "",
         f"Percent, with 95 % intervals from {options.bootstrap} bootstrap draws of videos (pictures where a set has no",
-        f"videos), seed {options.seed}. Labels count from a confidence of {options.label_score} on. Mirror images: "
-        f"{'averaged' if options.flip else 'not used'}.",
+        f"videos; none of a single one), seed {options.seed}. Labels count from a confidence of {options.label_score}.",
+        f"Mirror images: {'averaged' if options.flip else 'not used'}.",
         "",
         *(f"- **{test.truth.name}**: {test.remark}." for test in tests),
         "",

@@ -38,7 +38,8 @@ def pictures_at_hand(people: KeypointSet) -> bool:
 
 def video_frames(people: KeypointSet, every: int = 1) -> NDArray[np.bool_]:
     """(I,) bool: the images that are frames of videos and whose number `every` divides."""
-    return (people.frames >= 0) & (people.frames % every == 0) & np.array([bool(v) for v in people.videos], bool)
+    of_video = np.array([bool(video) for video in people.videos], bool)
+    return np.asarray(of_video & (people.frames >= 0) & (people.frames % every == 0))
 
 
 def frame_names(people: KeypointSet) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
 from posepipe.geometry import oks
 
-__all__ = ["agreement", "shared_images"]
+__all__ = ["agreement", "frame_keys", "shared_images"]
 
 
-def _frame_keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
+def frame_keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
     """What an image is known by: video and frame, since sets name their files differently; a still picture's name."""
     rows = zip(labels.images, labels.videos, labels.frames.tolist(), strict=True)
     return [(video, frame) if video and frame >= 0 else image for image, video, frame in rows]
@@ -20,8 +20,8 @@ def _frame_keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
 
 def shared_images(labels: KeypointSet, second: KeypointSet) -> NDArray[np.bool_]:
     """(I,) bool: the images of a set that second labels are of, too."""
-    known = set(_frame_keys(second))
-    return np.array([key in known for key in _frame_keys(labels)], bool)
+    known = set(frame_keys(second))
+    return np.array([key in known for key in frame_keys(labels)], bool)
 
 
 def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -58,8 +58,8 @@ def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_])
             expected=f"such as {labels.images[0]}",
             hint="Name labels of the same videos",
         )
-    place = {key: row for row, key in enumerate(_frame_keys(second))}
-    there = [place.get(key, -1) for key in _frame_keys(labels)]
+    place = {key: row for row, key in enumerate(frame_keys(second))}
+    there = [place.get(key, -1) for key in frame_keys(labels)]
     theirs: dict[int, list[int]] = {}
     for row, image in enumerate(second.image):
         theirs.setdefault(int(image), []).append(row)

@@ -94,7 +94,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in [0,1] (-1 or NaN: nothing to measure), its 95 % interval, and of how many people it is."""
+    """A figure in [0,1] (-1 or NaN: nothing to measure), its 95 % interval, and of how many people it is.
+
+    The interval is NaN where the people are all of one video: how much videos differ cannot be seen in one.
+    """
 
     value: float
     low: float
@@ -216,10 +219,16 @@ def _average_precision(truth: Truth, guess: Guess, drawn: NDArray[np.int64]) -> 
     people = int(matches.people.sum())
     once = np.ones((1, len(truth.group)), np.int64)
     values, estimates = drawn_ap(matches, once), drawn_ap(matches, drawn[:, truth.group])
+    videos = len(np.unique(truth.group[matches.people > 0]))
     return {
-        name: Figure(float(value[0]), *interval(estimate), people)
+        name: Figure(float(value[0]), *_ends(estimate, videos), people)
         for name, value, estimate in zip(("AP", "AR"), values, estimates, strict=True)
     }
+
+
+def _ends(estimates: NDArray[np.floating], groups: int) -> tuple[float, float]:
+    """Ends of the interval; NaN where the figure is of fewer than two groups, of which every draw is the same."""
+    return interval(estimates) if groups > 1 else (float("nan"), float("nan"))
 
 
 def _shares(truth: Truth, scores: _Scores, use: NDArray[np.bool_], drawn: NDArray[np.int64]) -> Mapping[str, Figure]:
@@ -244,6 +253,6 @@ def _shares(truth: Truth, scores: _Scores, use: NDArray[np.bool_], drawn: NDArra
             for a, b in zip(sums(scores.right), counted, strict=True)
         ]
     return {
-        name: Figure(float(pair[0]), *interval(pair[1]), count)
+        name: Figure(float(pair[0]), *_ends(pair[1], len(np.unique(group))), count)
         for name, pair in (("heatmap accuracy", maps), ("mean OKS", oks), ("PCK@0.2", near))
     }

@@ -47,7 +47,7 @@ def _percent(figure: Figure | None) -> str:
         return "-"
     value = f"{100 * figure.value:.1f}"
     if not math.isfinite(figure.low):
-        return value
+        return f"{value} (-)"
     return f"{value} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 

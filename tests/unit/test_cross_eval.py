@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -150,6 +151,9 @@ def test_at_most_so_many_pictures(made: Path) -> None:
         (("--sets", "clinic"), 2, "NAME=PATH"),
         (("--models", "spot=nowhere.onnx"), 5, "nowhere.onnx"),
         (("--boxes", "best"), 2, "best"),
+        (("--seen-only", "typo"), 2, "typo"),
+        (("--models", "a=spot.onnx", "a=other.onnx"), 2, "'a' is given twice"),
+        (("--label-score", "1.0"), 3, "no labelled joint is left"),
     ],
 )
 def test_mistakes_end_with_a_line_and_a_code(
@@ -159,3 +163,53 @@ def test_mistakes_end_with_a_line_and_a_code(
     said = capsys.readouterr().err
     assert "error:" in said
     assert names in said
+
+
+@pytest.mark.parametrize("change", [("--label-score", "2"), ("--most", "-2"), ("--bootstrap", "-1"), ("--seed", "-1")])
+def test_numbers_out_of_range_are_refused(
+    made: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cross_eval.main([*command(made, "wrong"), *change])
+    assert refused.value.code == 2
+    assert "out of range" in capsys.readouterr().err
+
+
+def test_a_labeller_needs_no_pictures(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("clinic", "other"):
+        shutil.copytree(made / name / "labels", tmp_path / name / "labels")
+    models = ("--models", f"other={made / 'other'}")
+    assert cross_eval.main(command(made, "blind", *models, "--sets", f"clinic={tmp_path / 'clinic'}")) == 0
+    found = figures(made / "blind")
+    assert (
+        found["other", "clinic", "gt", "", "mean OKS"] == figures(made / "out")["other", "clinic", "gt", "", "mean OKS"]
+    )
+    capsys.readouterr()
+    assert cross_eval.main(command(made, "wrong", *models, "--sets", f"coco={made / 'coco' / 'people.json'}")) == 2
+    assert "no labeller is of any of the sets' pictures" in capsys.readouterr().err
+
+
+def test_other_skeletons_are_mapped(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "clinic", tmp_path / "halpe")
+    for file in (tmp_path / "halpe" / "labels").iterdir():
+        rows = json.loads(file.read_text())
+        for row in rows:
+            row["keypoints"] += row["keypoints"][-3:] * 9
+        file.write_text(json.dumps(rows))
+    assert cross_eval.main(command(made, "halpe", "--sets", f"halpe={tmp_path / 'halpe'}")) == 0
+    assert "9 joints that COCO does not have are left out" in (made / "halpe" / "matrix.md").read_text()
+    found, known = figures(made / "halpe"), figures(made / "out")
+    for model in ("spot", "other"):
+        for metric in ("AP", "mean OKS", "heatmap accuracy"):
+            assert found[model, "halpe", "gt", "", metric] == known[model, "clinic", "gt", "", metric]
+    halpe = ("--models", f"halpe={tmp_path / 'halpe'}")
+    assert cross_eval.main(command(made, "halpe", *halpe, "--sets", f"clinic={made / 'clinic'}")) == 0
+    assert figures(made / "halpe")["halpe", "clinic", "gt", "", "mean OKS"] == pytest.approx(1)
+
+
+def test_one_video_gives_no_interval(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "clinic", tmp_path / "one")
+    (tmp_path / "one" / "labels" / "two.json").unlink()
+    assert cross_eval.main(command(made, "single", "--sets", f"one={tmp_path / 'one'}")) == 0
+    assert "| spot | 100.0 (-) |" in (made / "single" / "matrix.md").read_text()
+    assert " to " not in (made / "single" / "matrix.md").read_text().split("###", 1)[1]

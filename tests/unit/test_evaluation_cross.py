@@ -150,10 +150,20 @@ def test_parts_are_measured_alone_and_have_no_average_precision() -> None:
 
 def test_draws_without_anybody_of_a_part_are_left_out_of_its_intervals() -> None:
     truth = people()
-    first = np.isin(truth.image, [0, 1, 2])
+    first = truth.image < 6
     truth = dataclasses.replace(truth, part=np.where(first, "rare", ""))
     table = compare(truth, moved(truth, 0.0), draws=100)["rare"]
     assert all((figure.low, figure.high) == (1, 1) for figure in table.values())
+
+
+def test_people_of_one_video_have_no_interval() -> None:
+    truth = people()
+    truth = dataclasses.replace(truth, part=np.where(truth.image < 3, "first", ""))
+    tables = compare(truth, moved(truth, 5.0), draws=100)
+    assert all(np.isnan([figure.low, figure.high]).all() for figure in tables["first"].values())
+    assert all(figure.low <= figure.value <= figure.high for figure in tables[""].values())
+    alone = dataclasses.replace(truth, group=np.zeros(12, np.int64))
+    assert all(np.isnan([figure.low, figure.high]).all() for figure in compare(alone, moved(alone, 5.0))[""].values())
 
 
 def test_same_seed_same_intervals_other_seed_others() -> None:
