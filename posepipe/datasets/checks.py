@@ -149,7 +149,7 @@ def check_set(
     if found is not None:
         findings.merge(found)
     if videos:
-        people = check_videos(people, videos, findings, decode=pictures is None)
+        check_videos(people, videos, findings, decode=pictures is None)
     sides = sides_of(people)
     usable = (people.labelled > 0) & ~people.iscrowd
     if not usable.any():

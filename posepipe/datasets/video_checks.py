@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,7 @@ class _Look:
     fault: str | None
 
 
-def check_videos(
-    people: KeypointSet, videos: Mapping[str, Path], findings: Findings, *, decode: bool = True
-) -> KeypointSet:
+def check_videos(people: KeypointSet, videos: Mapping[str, Path], findings: Findings, *, decode: bool = True) -> None:
     """Look at the videos that a set's frames are to be taken from.
 
     Parameters
@@ -41,12 +39,7 @@ def check_videos(
         Where to put what is found.
     decode
         Decode every frame; else only the first one, and believe the number of frames that a file declares.
-
-    Returns
-    -------
-    The set, with the size of their video for frames whose size the labels do not say.
     """
-    sizes = people.sizes.copy()
     of_video = np.where(video_frames(people), np.array(people.videos, object), "")
     names = [name for name in people.video_names() if (of_video == name).any()]
     total = int((of_video != "").sum())
@@ -65,11 +58,10 @@ def check_videos(
         if look.frames is not None:
             late = (f"{people.images[i]}, of {look.frames}" for i in rows[people.frames[rows] >= look.frames])
             findings.add_all(Code.BEYOND_VIDEO, late, total=total)
-        other = sizes[rows].all(1) & (sizes[rows] != look.size).any(1)
-        wrong = (f"{people.images[i]} {look.size[0]}x{look.size[1]}" for i in rows[other])
+        said = people.sizes[rows]
+        other = rows[said.all(1) & (said != look.size).any(1)]
+        wrong = (f"{people.images[i]} in a video of {look.size[0]}x{look.size[1]}" for i in other)
         findings.add_all(Code.IMAGE_SIZE, wrong, total=total)
-        sizes[rows[~other]] = look.size
-    return replace(people, sizes=sizes)
 
 
 def _look(path: Path, decode: bool) -> _Look:

@@ -38,8 +38,6 @@ def test_videos_that_are_missing_damaged_or_too_short_spoil_a_set(
     report = tmp_path / "report.json"
     assert run("check", videos, "--json", report) == 0
     assert "pictures decoded            none: frames of videos" in capsys.readouterr().out
-    # The labels do not say how large the pictures are; the videos do.
-    assert "no-size" not in [finding["code"] for finding in json.loads(report.read_text())["findings"]]
     (videos / "videos" / "v0.avi").unlink()
     (videos / "videos" / "v1.avi").write_bytes(b"no video" * 999)
     write_video(videos / "videos" / "v2.avi", 2)
@@ -53,10 +51,13 @@ def test_videos_that_are_missing_damaged_or_too_short_spoil_a_set(
         assert "missing-image" not in found
 
 
-def test_joints_beside_the_picture_of_a_video_are_seen(videos: Path, capsys: Capture) -> None:
+def test_videos_of_another_size_than_the_labels_say_spoil_a_set(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run("frames", videos, "-o", tmp_path / "frames") == 0
+    (videos / "labels.json").write_bytes((tmp_path / "frames" / "labels.json").read_bytes())
+    assert run("check", videos / "labels.json") == 0
     write_video(videos / "videos" / "v0.avi", 6, (60, 80))
-    assert run("check", videos) == 4
-    assert "keypoint-outside-picture: 6 of 24" in capsys.readouterr().out
+    assert run("check", videos / "labels.json") == 4
+    assert "image-size: 6 of 24: an image has another size than the labels say" in capsys.readouterr().out
 
 
 def grey(out: Path, number: int) -> float:
