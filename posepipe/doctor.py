@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "examine", "models_table"]
 
-_REQUIRED = {"numpy": "numpy", "cv2": "opencv-python", "av": "av", "onnxruntime": "onnxruntime", "lap": "lap"}
+# What pyproject.toml requires, by the name of its module.
+_REQUIRED = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",  # the one without -headless fails on servers, for want of libGL
+    "av": "av",
+    "onnxruntime": "onnxruntime",
+    "lap": "lap",
+    "tqdm": "tqdm",
+    **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
+}
 # States of a weights file without a fault, as listed and as verified.
 _SOUND = ("present", "verified")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")

@@ -28,6 +28,7 @@ __all__ = [
     "StageError",
     "UsageError",
     "WeightsError",
+    "unexpected",
 ]
 
 
@@ -111,3 +112,10 @@ class StageError(PosepipeError):
         super().__init__(f"the {stage} stage failed at frame {frame_index}: {type(cause).__name__}: {cause}")
         self.stage = stage
         self.frame_index = frame_index
+
+
+def unexpected(error: Exception) -> str:
+    """One line about an error that posepipe did not raise on purpose, with a way out."""
+    if isinstance(error, ImportError) and not (error.name or "").startswith(__package__):
+        return f"a package is missing or broken ({error}); `posepipe doctor` says which, and how to mend it"
+    return f"unexpected {type(error).__name__}: {error}; set POSEPIPE_DEBUG=1 to see where, and please report it"

@@ -15,7 +15,7 @@ from posepipe import __version__
 from posepipe.cli import actions, data, doctor, heatmaps, models, refine, run, streams, train
 from posepipe.cli import eval as evaluation
 from posepipe.cli.parser import Parser, fail
-from posepipe.errors import PosepipeError
+from posepipe.errors import PosepipeError, unexpected
 
 __all__ = ["main", "run_and_exit"]
 
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return fail("out of memory; try --batch 1, a smaller --max-people or a smaller video", 1)
     except Exception as error:  # the last net: no traceback reaches a user, whatever went wrong
-        what = f"unexpected {type(error).__name__}: {error}"
-        return fail(f"{what}; set POSEPIPE_DEBUG=1 to see where, and please report it", 1)
+        return fail(unexpected(error), 1)
 
 
 def run_and_exit() -> NoReturn:

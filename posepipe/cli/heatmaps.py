@@ -73,10 +73,12 @@ def _heatmaps(arguments: argparse.Namespace) -> int:
         clips = heatmap_clips(streams, recipe)
     except ValueError as error:  # the people are there, so it is the skeleton that lacks what the flags ask for
         raise UsageError(str(error), hint="Leave out --limbs or --flip for this skeleton") from error
+    # Before anything is written: the video may be another one, or none.
+    pictures = _pictures(clips, arguments.video) if arguments.video is not None else {}
     write_heatmaps(arguments.out, clips, recipe, skeleton)
     tell(f"{arguments.streams} -> {arguments.out}: {_told(clips)}")
     if arguments.picture:
-        _write_picture(Path(arguments.picture), clips, arguments.video)
+        _write_picture(Path(arguments.picture), clips, pictures)
         tell(f"{arguments.picture}")
     return 0
 
@@ -145,13 +147,12 @@ def _people(source: Path, ids: Sequence[int] | None, quiet: bool) -> list[PoseSt
     return [stream for stream in streams if ids is None or stream.track_id in ids]
 
 
-def _write_picture(path: Path, clips: HeatmapClips, video: str | None) -> None:
+def _write_picture(path: Path, clips: HeatmapClips, pictures: dict[int, NDArray[np.uint8]]) -> None:
     import cv2
 
     from posepipe.io.atomic import atomic_path
     from posepipe.volume_sheet import heatmap_sheet
 
-    pictures = _pictures(clips, video) if video is not None else {}
     _, data = cv2.imencode(path.suffix.lower(), heatmap_sheet(clips, pictures)[..., ::-1])
     with atomic_path(path) as unfinished:
         unfinished.write_bytes(data.tobytes())

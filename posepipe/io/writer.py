@@ -26,6 +26,7 @@ _X264 = {"crf": "23", "preset": "veryfast", "bf": "0", "rc-lookahead": "5", "g":
 _THREADS = 4
 _BITS_PER_PIXEL = 0.15
 # The first fragment keeps its time, too; by default the muxer would begin at 0.
+_MOST = 16384  # px of a side that x264 takes
 _FRAGMENTS = {
     "movflags": "empty_moov+default_base_moof+frag_every_frame+frag_discont",
     "avoid_negative_ts": "disabled",
@@ -47,6 +48,7 @@ class VideoWriter:
         The mp4 file.
     width, height
         Size in px. An odd size is widened by a row or column of the last pixels; a frame of another size is fitted in.
+        What is larger than H.264 encoders take, 16384 px a side, is made smaller.
 
     Raises
     ------
@@ -58,6 +60,8 @@ class VideoWriter:
         self.path = Path(path)
         self.part = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         self.frames = 0
+        shrink = min(1.0, _MOST / max(width, height))
+        width, height = (max(1, round(side * shrink)) for side in (width, height))
         self._size = (width, height)
         high = height >= _BT709_FROM_HEIGHT or width >= 1280
         self._colours = Colorspace.ITU709 if high else Colorspace.ITU601

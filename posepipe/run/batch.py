@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from posepipe.errors import PosepipeError
+from posepipe.errors import PosepipeError, unexpected
 from posepipe.pipeline import Pipeline
 from posepipe.report import Outcome
 from posepipe.run.feed import Stop
@@ -45,8 +45,7 @@ def run_batch(
             except Exception as error:  # a mistake of ours in one video does not take the others along
                 if os.environ.get("POSEPIPE_DEBUG") == "1":
                     raise
-                reason = f"unexpected {type(error).__name__}: {error}; set POSEPIPE_DEBUG=1 to see where"
-                outcome = Outcome(job.name, folder, "failed", PosepipeError.exit_code, reason=reason)
+                outcome = Outcome(job.name, folder, "failed", PosepipeError.exit_code, reason=unexpected(error))
             tell(outcome)
             outcomes.append(outcome)
     return outcomes

@@ -76,6 +76,8 @@ def failing(error: BaseException):
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "out of memory; try --batch 1"),
         (ZeroDivisionError("oh"), 1, "unexpected ZeroDivisionError: oh; set POSEPIPE_DEBUG=1"),
+        (ImportError("no libGL.so.1"), 1, "a package is missing or broken (no libGL.so.1); `posepipe doctor` says"),
+        (ImportError("no such name", name="posepipe.io"), 1, "unexpected ImportError: no such name; set POSEPIPE"),
     ],
 )
 def test_whatever_is_raised_ends_in_one_line(
@@ -87,6 +89,22 @@ def test_whatever_is_raised_ends_in_one_line(
     assert captured.out == ""
     assert captured.err.startswith(f"posepipe: error: {text}")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["lap", "cv2", "numpy"])
+def test_a_run_without_a_package_points_to_the_doctor(package: str) -> None:
+    text = f"""
+import sys
+
+sys.modules[{package!r}] = None
+from posepipe.cli import main
+
+sys.exit(main(["run", "no.mp4", "-o", "out"]))
+"""
+    done = python("-c", text)
+    assert done.returncode == 1
+    assert f"is missing or broken (import of {package} halted" in done.stderr
+    assert "`posepipe doctor` says" in done.stderr
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,7 @@ def test_mistakes_are_named(tmp_path, streams, monkeypatch, capsys, flags, code,
     assert text in capsys.readouterr().err
     assert (tmp_path / "there.png").read_text() == "mine"
     assert streams.read_bytes() == before
+    assert not (tmp_path / "m.npz").exists()
 
 
 @pytest.mark.parametrize("name", ["no.npz", "noise.npz", "streams.npz"])
@@ -149,6 +150,7 @@ def test_the_picture_shows_maps_over_the_video_at_their_time(tmp_path, streams):
     short = write_clip(tmp_path / "short.mp4", 5)
     picture = ("--picture", tmp_path / "p.png", "--video", short)
     assert heatmaps(streams, tmp_path / "c.npz", *flags, *picture) == 3
+    assert not (tmp_path / "c.npz").exists()
 
 
 def test_tiles_have_the_colour_of_their_channel_where_its_map_is():

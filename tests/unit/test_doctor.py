@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from posepipe import doctor
 from posepipe.cli import main
+from posepipe.config import read_toml
 from posepipe.doctor import Finding, examine
 from posepipe.io import weights
 
@@ -79,6 +81,12 @@ def test_a_missing_package_is_named_and_does_not_end_the_examination(monkeypatch
     assert lap.fatal
     assert lap.mend == "pip install --force-reinstall lap"
     assert of(findings, "weights sppe_small").mend is None
+
+
+def test_every_package_that_is_required_is_looked_at() -> None:
+    project = read_toml(Path(__file__).parents[2] / "pyproject.toml")["project"]
+    required = {re.split("[>=;]", text)[0] for text in project["dependencies"]}
+    assert set(doctor._REQUIRED.values()) | {"tomli"} == required
 
 
 def test_a_cache_that_cannot_be_written_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,20 @@ for i in range(100_000):
 """
 
 
+def test_pictures_too_large_for_encoders_are_made_smaller(tmp_path):
+    images = [np.zeros((40, 17000, 3), np.uint8), np.zeros((40, 17000, 3), np.uint8)]
+    images[1][:, 8500:] = 200
+    with VideoWriter(tmp_path / "wide.mp4", 17000, 40) as video:
+        for number, image in enumerate(images):
+            video.write(image, number / 25)
+    with open_video(tmp_path / "wide.mp4") as reader:
+        shown = list(reader)
+    assert [frame.image.shape for frame in shown] == [(40, 16384, 3)] * 2
+    row = shown[1].image[20, :, 0].astype(int)
+    assert (np.abs(row[:8180] - 0) < 8).all()
+    assert (np.abs(row[8204:] - 200) < 8).all()
+
+
 def kill_at(folder, frame: int) -> tuple[int, int]:
     """Kill a writer after it has acknowledged a frame; frames acknowledged, and frames that can be read."""
     path = folder / "o.mp4"
