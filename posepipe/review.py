@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from posepipe.config import Config
 from posepipe.datasets.audit import Sign, VideoCard
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.frames import extract_frames, frame_names, pictures_at_hand
+from posepipe.datasets.frames import extract_frames, frame_names, video_frames
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
@@ -41,7 +41,14 @@ _STYLE = (
 )
 
 
-def second_labels(labels: KeypointSet, name: str, *, first_frame: int = 0) -> KeypointSet:
+def second_labels(
+    labels: KeypointSet,
+    name: str,
+    *,
+    first_frame: int = 0,
+    videos: Mapping[str, Path] | None = None,
+    cache: Path | None = None,
+) -> KeypointSet:
     """Second labels of a set, to audit it with.
 
     Parameters
@@ -50,14 +57,16 @@ def second_labels(labels: KeypointSet, name: str, *, first_frame: int = 0) -> Ke
         The set.
     name
         Path of labels of the same frames by a second model, or a pose network as `Config.pose` names it, which then
-        labels the same people inside the boxes of the set.
+        labels the same people inside the boxes of the set, in the pictures that are there.
     first_frame
         As of `read_set`, for a path.
+    videos, cache
+        As of `extract_frames`, for a network where the set has videos and no pictures.
 
     Raises
     ------
     InputError
-        A network is named and the pictures are not at hand, or one cannot be read.
+        A network is named and no pictures are at hand, or one cannot be read.
     UsageError, WeightsError
         `name` is neither.
     """
@@ -65,11 +74,15 @@ def second_labels(labels: KeypointSet, name: str, *, first_frame: int = 0) -> Ke
     if path.exists() and path.suffix.lower() not in _NETWORKS:
         return read_set(path, first_frame=first_frame)
     pose = build_pose(Config(pose=name))
-    if labels.root is None or not pictures_at_hand(labels):
-        what = f"the pictures of {labels.name!r} are not at hand, so no network can label them"
-        raise InputError(what, hint="posepipe data frames writes those of videos: audit its labels.json")
     if pose.skeleton != labels.skeleton:
         raise InputError("the network labels another skeleton", got=pose.skeleton.name, expected=labels.skeleton.name)
+    if videos and cache is not None:
+        labels = with_frames(labels, np.ones(len(labels.images), bool), videos, cache)[0]
+    there = np.array([labels.root is not None and (labels.root / file).is_file() for file in labels.images], bool)
+    if labels.root is None or not there.any():
+        what = f"the pictures of {labels.name!r} are not at hand, so no network can label them"
+        raise InputError(what, hint="Name the folder of the pictures or videos: --images DIR")
+    labels = labels.of_images(there)
     xy, score = labels.xy.copy(), labels.score.copy()
     order = np.argsort(labels.image, kind="stable")
     for people in np.split(order, np.flatnonzero(np.diff(labels.image[order])) + 1) if len(order) else ():
@@ -83,16 +96,16 @@ def second_labels(labels: KeypointSet, name: str, *, first_frame: int = 0) -> Ke
 
 
 def with_frames(
-    labels: KeypointSet, cards: Sequence[VideoCard], videos: Mapping[str, Path], cache: Path
+    labels: KeypointSet, wanted: NDArray[np.bool_], videos: Mapping[str, Path], cache: Path
 ) -> tuple[KeypointSet, list[str]]:
-    """Take the frames that the cards' sheets show out of the videos.
+    """Take frames of a set out of its videos.
 
     Parameters
     ----------
     labels
         The set.
-    cards
-        Those that get a sheet.
+    wanted
+        (I,) bool: the images to take.
     videos, cache
         As of `extract_frames`.
 
@@ -100,14 +113,12 @@ def with_frames(
     -------
     The set with its root at `cache`, and a line for every video that cannot be read.
     """
-    lost = []
-    for card in cards:
-        if not len(card.worst):
-            continue
+    of_video, lost = np.array(labels.videos), []
+    for video in labels.of_images(wanted & video_frames(labels)).video_names():
         try:
-            extract_frames(labels.of_images(labels.image[card.worst]), videos, cache)
+            extract_frames(labels.of_images(wanted & (of_video == video)), videos, cache)
         except InputError as error:
-            lost.append(f"no pictures of {card.video}: {error.what}")
+            lost.append(f"no pictures of {video}: {error.what}")
     return replace(labels, images=frame_names(labels), root=cache), lost
 
 

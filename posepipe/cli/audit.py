@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from posepipe.cli.labels import add_command, near_videos, read_labels
 from posepipe.cli.parser import Commands, number
-
-if TYPE_CHECKING:
-    from posepipe.datasets.audit import VideoCard
-    from posepipe.datasets.labels import KeypointSet
 
 __all__ = ["add_audit"]
 
@@ -34,25 +28,39 @@ def add_audit(kinds: Commands) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
     from posepipe.datasets.audit import audit
     from posepipe.datasets.exclusions import write_exclusions
     from posepipe.datasets.formats import label_videos
+    from posepipe.datasets.frames import frames_cache, pictures_at_hand
     from posepipe.datasets.second_opinion import shared_images
     from posepipe.errors import OutputError
-    from posepipe.review import second_labels, write_review, write_scorecard
+    from posepipe.review import second_labels, with_frames, write_review, write_scorecard
 
     out = arguments.out
     if (out / "scorecard.json").exists() and not arguments.overwrite:
         raise OutputError(f"{out} holds an audit already", hint="--overwrite replaces it, or name another one")
     people = read_labels(arguments, keep_duplicates=True)
+    videos, cache = near_videos(arguments, people), frames_cache(arguments.path)
     second = None
     if arguments.second:
-        second = second_labels(people, arguments.second, first_frame=arguments.first_frame)
+        first = arguments.first_frame
+        second = second_labels(people, arguments.second, first_frame=first, videos=videos, cache=cache)
         shared = shared_images(people, second)
         if shared.any() and not shared.all():
             print(f"the second labels are of {int(shared.sum())} of {len(shared)} frames; the others are not compared")
     cards = audit(people, second, without=set(label_videos(arguments.path)) - set(people.videos))
-    page = write_review(out, cards, _with_pictures(arguments, people, cards[: arguments.sheets]), arguments.sheets)
+    shown = np.zeros(len(people.images), bool)
+    for card in cards[: arguments.sheets]:
+        shown[people.image[card.worst]] = True
+    if videos:
+        people, lost = with_frames(people, shown, videos, cache)
+        for line in lost:
+            print(line)
+    elif shown.any() and not pictures_at_hand(people):
+        print("neither pictures nor videos are at hand (--images DIR): the sheets show people on grey")
+    page = write_review(out, cards, people, arguments.sheets)
     write_scorecard(out / "scorecard.json", cards)
     # What has no labels is in no training anyway.
     labelled = [card for card in cards if card.people]
@@ -63,18 +71,3 @@ def _audit(arguments: argparse.Namespace) -> int:
     where = f"{page} shows the first {min(arguments.sheets, len(cards))}"
     print(f"{len(cards)} videos; {where}; exclusions.json beside it names {len(chosen)}: look, then edit it")
     return 0
-
-
-def _with_pictures(arguments: argparse.Namespace, people: KeypointSet, cards: Sequence[VideoCard]) -> KeypointSet:
-    """The set with the pictures that the sheets show, out of its videos where there are no others; says what lacks."""
-    from posepipe.datasets.frames import frames_cache, pictures_at_hand
-    from posepipe.review import with_frames
-
-    videos = near_videos(arguments, people)
-    if videos and cards:
-        people, lost = with_frames(people, cards, videos, frames_cache(arguments.path))
-        for line in lost:
-            print(line)
-    elif cards and not pictures_at_hand(people):
-        print("neither pictures nor videos are at hand (--images DIR): the sheets show people on grey")
-    return people

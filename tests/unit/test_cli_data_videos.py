@@ -99,6 +99,17 @@ def test_second_labels_of_other_videos_are_refused_and_of_some_told(
     assert "the second labels are of 1 of 24 frames" in capsys.readouterr().out
 
 
+def test_a_network_labels_the_frames_of_videos(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    (videos / "videos" / "v0.avi").write_bytes(b"no video" * 999)
+    command = ("audit", videos, "-o", tmp_path / "audit", "--overwrite", "--second")
+    assert run(*command, "smal") != 0
+    assert not (tmp_path / "cache").exists()
+    assert run(*command, "small") == 0
+    assert "the second labels are of 18 of 24 frames" in capsys.readouterr().out
+    cards = json.loads((tmp_path / "audit/scorecard.json").read_text())["videos"]
+    assert sorted(card["video"] for card in cards if "second-opinion" in card["signs"]) == ["v1", "v2", "v3"]
+
+
 def test_frames_numbered_from_one(videos: Path, tmp_path: Path, capsys: Capture) -> None:
     for file in (videos / "labels").iterdir():
         rows = [alphapose_row(f"{f + 1:06d}.jpg", person(20 + 5 * f, third=0.9)) for f in range(6)]
