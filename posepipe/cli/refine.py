@@ -43,10 +43,11 @@ def _refine(arguments: argparse.Namespace) -> int:
     before = records.summary or {}
     network = recogniser(arguments, records, arguments.actions or _named(records))
     out, overwrite = Path(arguments.out), arguments.overwrite
-    refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network)
+    tell = say(arguments.quiet)
+    refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network, tell=tell)
     warn_of_end(records, arguments.quiet)
     after = refined.summary or {}
-    say(arguments.quiet)(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
+    tell(f"{before.get('tracks')} tracks -> {after.get('tracks')}, {refined.path}")
     return 0
 
 

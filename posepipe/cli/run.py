@@ -30,7 +30,11 @@ def add(commands: Commands) -> None:
     run.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
     run.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
     run.add_argument("--no-video", action="store_true", help="write no overlay.mp4")
-    run.add_argument("--resume", action="store_true", help="skip finished inputs and continue the one that broke off")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the input that broke off; skip finished ones but for what they lack",
+    )
     run.add_argument("--overwrite", action="store_true", help="replace results that OUT holds already")
     second = "go over the tracks once more at the end (posepipe refine); the overlay is drawn after that"
     run.add_argument("--track-refine", action="store_true", help=second)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from posepipe.io.atomic import output_errors
 from posepipe.io.records import read_records, resume_point
 from posepipe.run.inputs import Job
 
-__all__ = ["OUTPUTS", "clear_outputs", "continue_in", "discard", "has_records", "leave", "start_in"]
+__all__ = [
+    "OUTPUTS",
+    "clear_outputs",
+    "continue_in",
+    "discard",
+    "finished",
+    "has_records",
+    "held_header",
+    "leave",
+    "remove_others",
+    "start_in",
+]
 
+_RECORDS = "records.jsonl"
 #: What a run writes into the folder of an input.
 OUTPUTS = (
-    "records.jsonl",
+    _RECORDS,
     "refined.jsonl",
     "poses.csv",
     "tracks.txt",
@@ -58,37 +71,26 @@ def start_in(folder: Path, job: Job, *, overwrite: bool) -> None:
 def has_records(folder: Path) -> bool:
     """Whether the folder has records whose first line is whole: a kill may have come before that."""
     try:
-        with (folder / "records.jsonl").open("rb") as file:
+        with (folder / _RECORDS).open("rb") as file:
             return file.readline(_MAX_HEADER).endswith(b"\n")
     except OSError:
         return False
 
 
-def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
-    """Take up the results of a run that broke off; None where the run was finished.
-
-    Parameters
-    ----------
-    folder
-        Where the results are.
-    header
-        What the records of this run would say first.
-
-    Returns
-    -------
-    The header that the records have, and how many frames they hold.
+def held_header(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """The header of the records of an earlier run, where they may be continued by one whose header is ``header``.
 
     Raises
     ------
     OutputError
-        The results are of another input, or of settings that change them.
+        They are of another input, or of settings that change them.
     InputError
-        The records are damaged elsewhere than at their end.
+        They have no header that can be read.
     """
-    path = folder / "records.jsonl"
+    path = folder / _RECORDS
     held = read_records(path).header
     differing = _differences(_identity(header), _identity(held))
-    if "actions" not in held.get("config", {}) and _finished(folder):
+    if "actions" not in held.get("config", {}) and finished(folder):
         # Of a version that named no actions: it has all that was asked for then.
         differing = [name for name in differing if name not in ("actions", "action weights")]
     if differing:
@@ -97,11 +99,37 @@ def continue_in(folder: Path, header: dict[str, Any]) -> tuple[dict[str, Any], i
             hint="Use the input and settings of the first run, or --overwrite, or another folder with -o"
             + (_ACTIONS_HINT if "actions" in differing else ""),
         )
-    if _finished(folder):
-        return None
+    return held
+
+
+def continue_in(folder: Path, job: Job) -> tuple[dict[str, Any], int]:
+    """Take up the results of an earlier run: its records stay, what was made from them will be made anew.
+
+    Returns
+    -------
+    The header that the records have, and how many frames they hold.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be changed or removed, or the input is one of them.
+    InputError
+        The records are damaged elsewhere than at their end.
+    """
+    _refuse_input(folder, job)
+    point = resume_point(folder / _RECORDS)
     _sweep(folder)
-    point = resume_point(path)
+    remove_others(folder, [_RECORDS])
     return point.header, point.frames
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The ``run.json`` of a run that was finished; None where it was not."""
+    try:
+        summary: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
+        return summary if summary["finished"] is True else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _identity(header: dict[str, Any]) -> dict[str, Any]:
@@ -117,13 +145,6 @@ def _identity(header: dict[str, Any]) -> dict[str, Any]:
 
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-
-
-def _finished(folder: Path) -> bool:
-    try:
-        return json.loads((folder / "run.json").read_text("utf-8"))["finished"] is True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _sweep(folder: Path) -> None:
@@ -143,9 +164,16 @@ def clear_outputs(folder: Path, job: Job) -> None:
         A file cannot be removed, or the input itself is one of them.
     """
     _refuse_input(folder, job)
-    for name in OUTPUTS:
+    remove_others(folder, ())
+
+
+def remove_others(folder: Path, kept: Collection[str]) -> list[str]:
+    """Remove what runs write into a folder, but for what is ``kept``; returns the names of what was there."""
+    found = [name for name in OUTPUTS if name not in kept and (folder / name).exists()]
+    for name in found:
         with output_errors(folder / name):
-            (folder / name).unlink(missing_ok=True)
+            (folder / name).unlink()
+    return found
 
 
 def _refuse_input(folder: Path, job: Job) -> None:

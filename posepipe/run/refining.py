@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from posepipe.errors import OutputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
-from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import Records, RecordWriter, read_records
-from posepipe.io.streams import write_streams
-from posepipe.run.actions import acted_header, seen_doing, video_name, write_action_table
+from posepipe.report import write_json
+from posepipe.run.actions import acted_header, seen_doing
+from posepipe.run.exports import exports
+from posepipe.run.folder import OUTPUTS, finished, remove_others
 from posepipe.stages import ActionRecogniser
+from posepipe.streams.shaping import Wanted
 from posepipe.tracking.refine import refine
 from posepipe.types import FrameResult
 
@@ -19,6 +22,7 @@ __all__ = ["REFINED", "refine_folder", "write_refined"]
 
 #: What the records of a second pass are called.
 REFINED = "refined.jsonl"
+_OF_THE_RUN = ("records.jsonl", "run.json")
 _VERSION = 1
 
 Watch = Callable[[Iterable[FrameResult]], Iterator[FrameResult]]
@@ -57,11 +61,17 @@ def write_refined(
 
 
 def refine_folder(
-    records_path: Path, out: Path, *, overwrite: bool = False, recogniser: ActionRecogniser | None = None
+    records_path: Path,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    recogniser: ActionRecogniser | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Records:
     """Refine the records of a run into the folder ``out``, with the exports that are made from them.
 
-    Where there is a ``recogniser``, it says what the people of the final tracks did.
+    Where there is a ``recogniser``, it says what the people of the final tracks did. What ``out`` holds and is not made
+    anew (an overlay, say) no longer fits and is removed, which is told to ``tell``.
 
     Raises
     ------
@@ -70,26 +80,32 @@ def refine_folder(
     InputError
         ``records_path`` is not a records file.
     OutputError
-        ``out`` holds results already, or cannot be written.
+        ``out`` holds results already, or those of another run, or cannot be written.
     """
     records = read_records(records_path)
     if records.summary is None:
         raise UsageError(f"{records_path} has no end: its run broke off", hint="Finish it first, with run --resume")
-    names = (REFINED, "poses.csv", "tracks.txt", "streams.npz", "coco_results.json", "actions.csv")
-    held = [name for name in names if (out / name).exists()]
+    own = out / "records.jsonl"
+    held = [name for name in OUTPUTS if name not in _OF_THE_RUN and (out / name).exists()]
     if held and not overwrite:
         raise OutputError(
             f"{out} already holds results ({held[0]})", hint="--overwrite replaces them, -o names another folder"
         )
     if records_path.resolve() == (out / REFINED).resolve():
         raise OutputError(f"{records_path} is the input and would be replaced", hint="Name another folder with -o")
+    if own.exists() and not own.samefile(records_path):
+        raise OutputError(f"{out} holds the records of another run", hint="Name another folder with -o")
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     refined = write_refined(records, out / REFINED, recogniser=recogniser)
-    write_csv(out / "poses.csv", refined, refined.skeleton)
-    write_mot(out / "tracks.txt", refined)
-    write_streams(out / "streams.npz", refined, refined.skeleton)
-    write_coco(out / "coco_results.json", refined)
-    if recogniser is not None:
-        write_action_table(out / "actions.csv", refined, video_name(refined), recogniser, refined.skeleton)
+    made = exports(refined, recogniser, Wanted())
+    removed = remove_others(out, (*_OF_THE_RUN, REFINED, *made))
+    if removed:
+        tell(f"removed, being made from other tracks: {', '.join(removed)}")
+    for name, write in made.items():
+        write(out / name, refined)
+    summary = finished(out)
+    if summary is not None:
+        counts = {name: (refined.summary or {}).get(name) for name in ("people", "tracks")}
+        write_json(out / "run.json", {**summary, **counts, "refined": True, "streams": asdict(Wanted())})
     return refined

@@ -10,31 +10,37 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, cast
 
 from posepipe.errors import DamagedInputError, InputError, OutputError, PosepipeError
 from posepipe.io.atomic import output_errors
-from posepipe.io.exports import write_coco, write_csv, write_mot
 from posepipe.io.records import RecordWriter, read_records
-from posepipe.io.streams import write_streams, write_streams_csv
 from posepipe.io.video import VideoReader, VideoWriter, open_video
 from posepipe.pipeline import Pipeline, Timing
 from posepipe.render import Captions, SpanCaptions, Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
-from posepipe.run.actions import write_action_table
+from posepipe.run.exports import ACTIONS, exports
 from posepipe.run.feed import Feed, Interrupted, Stop
-from posepipe.run.folder import clear_outputs, continue_in, discard, has_records, leave, start_in
+from posepipe.run.folder import (
+    clear_outputs,
+    continue_in,
+    discard,
+    finished,
+    has_records,
+    held_header,
+    leave,
+    start_in,
+)
 from posepipe.run.inputs import Job
+from posepipe.run.options import Options, still_to_make
 from posepipe.run.overlay import draw_records
 from posepipe.run.refining import REFINED, write_refined
-from posepipe.skeleton import Skeleton
-from posepipe.stages import ActionRecogniser, WindowRecogniser
-from posepipe.streams.shaping import Wanted
+from posepipe.stages import WindowRecogniser
 from posepipe.types import Action, Frame, FrameResult
 
 __all__ = ["Options", "run_video"]
@@ -42,40 +48,6 @@ __all__ = ["Options", "run_video"]
 # After a signal the exports get this long; the whole process has to be gone five seconds after it.
 _STOP_BUDGET_S = 2.0
 _LARGE = 10**9  # bytes that take seconds to read
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``posepipe run`` was asked for, beside the settings of the stages.
-
-    Attributes
-    ----------
-    out
-        Folder in which each input gets a folder.
-    video
-        Write the overlay.
-    resume
-        Skip finished inputs, continue the one that broke off.
-    overwrite
-        Replace results that are there.
-    limit_frames
-        Most frames of each input.
-    quiet
-        No progress.
-    refine
-        Go over the tracks once more at the end; exports and overlay are made from that.
-    streams
-        What the pose streams are to be; where that is more than they are, ``streams.csv`` is written too.
-    """
-
-    out: Path
-    video: bool = True
-    resume: bool = False
-    overwrite: bool = False
-    limit_frames: int | None = None
-    quiet: bool = False
-    refine: bool = False
-    streams: Wanted = field(default_factory=Wanted)
 
 
 def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Outcome:
@@ -98,10 +70,15 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
         recorded = 0
         if options.resume and not options.overwrite and has_records(folder):
             _refuse_live(reader, folder)
-            held = continue_in(folder, _header(reader, job, pipeline, options, stop))
-            if held is None:
-                return Outcome(job.name, folder, "skipped", 0)
-            header, recorded = held
+            held = held_header(folder, _header(reader, job, pipeline, options, stop))
+            summary = finished(folder)
+            if summary is not None:
+                # Nothing can be added to the results of a version that named no actions.
+                more = still_to_make(options, folder, summary) if "actions" in held.get("config", {}) else None
+                if more is None:
+                    return Outcome(job.name, folder, "skipped", 0)
+                options = more
+            header, recorded = continue_in(folder, job)
         else:
             start_in(folder, job, overwrite=options.overwrite or options.resume)
             header = _header(reader, job, pipeline, options, stop)
@@ -312,31 +289,17 @@ class _Video:
                 self.final_path = records.path
             except _LateError:
                 missing.append(REFINED)
-        exports: dict[str, Callable[[Path, Iterator[FrameResult]], None]] = {
-            "poses.csv": partial(write_csv, skeleton=records.skeleton),
-            "tracks.txt": write_mot,
-            "streams.npz": partial(write_streams, skeleton=records.skeleton, wanted=self.options.streams),
-            "coco_results.json": write_coco,
-        }
-        if not self.options.streams.plain:
-            wanted = self.options.streams
-            exports["streams.csv"] = partial(write_streams_csv, skeleton=records.skeleton, wanted=wanted)
-        if self.pipeline.actions is not None:
-            exports["actions.csv"] = partial(self.write_spans, self.pipeline.actions, records.skeleton)
-        for name, write in exports.items():
+        actions = self.pipeline.actions
+        for name, write in exports(records, actions, self.options.streams).items():
             try:
                 with output_errors(self.folder / name):
-                    write(self.folder / name, self.in_time(records))
+                    made = write(self.folder / name, self.in_time(records))
             except _LateError:
                 missing.append(name)
+                continue
+            if name == ACTIONS and not isinstance(actions, WindowRecogniser):
+                self.spans = cast("list[Action]", made)  # the overlay needs them still
         return missing if self.draws_at_once or not self.options.video else missing + self.redraw()
-
-    def write_spans(
-        self, recogniser: ActionRecogniser, skeleton: Skeleton, path: Path, frames: Iterator[FrameResult]
-    ) -> None:
-        """Write what everybody did; a recogniser of whole streams says it now, and the overlay needs it still."""
-        spans = write_action_table(path, frames, self.reader.info.name, recogniser, skeleton)
-        self.spans = None if isinstance(recogniser, WindowRecogniser) else spans
 
     def in_time(self, frames: Iterable[FrameResult]) -> Iterator[FrameResult]:
         """The frames, for as long as a signal allows."""
@@ -373,6 +336,7 @@ class _Video:
             "status": outcome.status,
             "reason": ending.reason,
             "refined": self.final_path != self.records_path,
+            "streams": asdict(self.options.streams),
             "exit_code": outcome.exit_code,
             "video": header["video"],
             "frames": outcome.frames,

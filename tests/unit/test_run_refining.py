@@ -17,6 +17,7 @@ from posepipe.report import Outcome
 from posepipe.run.batch import run_batch
 from posepipe.run.inputs import plan
 from posepipe.run.video import Options
+from posepipe.streams.shaping import Wanted
 from posepipe.tracking.sort import Sort
 
 FRAMES = 24
@@ -81,6 +82,36 @@ def test_the_command_refines_a_finished_run_and_its_own_output(
     assert cli.main(["refine", str(records), "-o", str(out)]) == 6
     assert cli.main(["refine", str(out / "refined.jsonl"), "-o", str(out), "--overwrite"]) == 6
     assert cli.main(["refine", str(records), "-o", str(out), "--overwrite"]) == 0
+
+
+def test_refining_in_the_folder_of_the_run_leaves_nothing_of_other_tracks(
+    shots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(shots, streams=Wanted(kinematics=True))
+    records = done.folder / "records.jsonl"
+    line = ["refine", str(records), "-o", str(done.folder), "--no-actions"]
+    assert cli.main(line) == 6
+    assert cli.main([*line, "--overwrite"]) == 0
+    assert "removed, being made from other tracks: streams.csv, actions.csv, overlay.mp4" in capsys.readouterr().out
+    made = {path.name for path in done.folder.iterdir()}
+    tables = {"refined.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json"}
+    assert made == {*tables, "records.jsonl", "run.json"}
+    summary = json.loads((done.folder / "run.json").read_text())
+    assert (summary["refined"], summary["tracks"], summary["finished"]) == (True, 1, True)
+    # What was removed comes back from the final tracks.
+    assert run(shots, resume=True).status == "ok"
+    whole = {path.name: path.read_bytes() for path in done.folder.iterdir()}
+    assert set(whole) == {*tables, "records.jsonl", "run.json", "overlay.mp4", "actions.csv"}
+    run(shots, refine=True, overwrite=True)
+    assert all((done.folder / name).read_bytes() == whole[name] for name in ("refined.jsonl", "overlay.mp4"))
+
+
+def test_the_records_of_another_run_are_left_alone(shots: Path, tmp_path: Path) -> None:
+    records = run(shots, video=False).folder / "records.jsonl"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/records.jsonl").write_bytes(b"another run")
+    assert cli.main(["refine", str(records), "-o", str(tmp_path / "other"), "--overwrite"]) == 6
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["records.jsonl"]
 
 
 def test_a_run_that_broke_off_is_refused(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

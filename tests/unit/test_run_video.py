@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -189,6 +190,35 @@ def test_a_wrong_tracker_is_told_once_and_before_any_input(
     monkeypatch.setattr("posepipe.run.video.open_video", lambda *_, **__: pytest.fail("an input was opened"))
     assert main(["run", str(shots), str(shots / "0.png"), "-o", str(shots.parent / "out"), "--tracker", "srt"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_a_finished_run_lacks_is_made_without_networks(shots: Path) -> None:
+    wishes = {"refine": True, "streams": Wanted("one-euro", kinematics=True)}
+    whole = contents(run(shots, **wishes).folder)
+    shutil.rmtree(shots.parent / "out")
+    plain = contents(run(shots, video=False).folder)
+    pipeline = fake_pipeline()
+    # A limit takes nothing away, and what was wanted before stays wanted.
+    assert run(shots, pipeline, resume=True, limit_frames=3, **wishes, video=False).status == "ok"
+    assert run(shots, pipeline, resume=True).status == "ok"
+    assert run(shots, pipeline, resume=True, **wishes).status == "skipped"
+    assert pipeline.detector.looked == []
+    outcome = run(shots, pipeline, resume=True, video=False)
+    assert outcome.status == "skipped"
+    made = contents(outcome.folder)
+    assert summary_of(outcome)["finished"]
+    assert set(made) == {*MADE, "refined.jsonl", "streams.csv"}
+    for name in set(made) - {"run.json", "streams.npz"}:  # an npz holds the time
+        assert made[name] == whole[name], name
+    assert made["records.jsonl"] == plain["records.jsonl"]
+
+
+def test_a_resumed_run_keeps_nothing_that_was_made_from_fewer_frames(shots: Path) -> None:
+    part = run(shots, limit_frames=10, refine=True, streams=Wanted(kinematics=True))
+    assert (part.folder / "refined.jsonl").exists()
+    outcome = run(shots, resume=True, video=False)
+    assert sorted(contents(outcome.folder)) == [name for name in MADE if name != "overlay.mp4"]
+    assert (summary_of(outcome)["refined"], summary_of(outcome)["frames"]) == (False, FRAMES)
 
 
 class Presses(SquareDetector):
