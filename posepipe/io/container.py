@@ -300,8 +300,8 @@ def _is_complete(way: _Pass, info: VideoInfo, cut: bool) -> bool | None:
         return None
     stream = way.stream
     period = _period(stream)
-    length = way.last_end - (stream.start_time or 0)
-    length = (length if cut else max(length, way.last_end)) * (stream.time_base or Fraction(0))
+    ticks = way.last_end - (stream.start_time or 0)
+    length = (ticks if cut else max(ticks, way.last_end)) * (stream.time_base or Fraction(0))
     if length >= info.duration_s - (0.1 if cut else 1.5) * period:
         return True
     # The duration of the whole file may be that of its sound.
