@@ -202,6 +202,10 @@ def _split(arguments: argparse.Namespace) -> int:
         print(f"leak: {leak.line()}")
     if people.root is None and not arguments.no_frames:
         print("the pictures are not at hand: near-duplicate frames were not looked for")
+    elif people.root is not None and not arguments.no_frames:
+        absent = sum(not (people.root / name).is_file() for name in people.images)
+        if absent:
+            print(f"{absent} of {len(people.images)} pictures are not there, and were not compared")
     counts = ", ".join(f"{part} {len(members)}" for part, members in split.parts.items())
     if arguments.out is not None:
         write_split(split, arguments.out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,9 @@ def load_labels(
     first = arguments.first_frame
     if first and (form or recognise(arguments.path)[0]) is not Form.ALPHAPOSE:
         raise UsageError(f"--first-frame {first} is for AlphaPose's results", hint="Other formats number their frames")
-    return load_set(arguments.path, arguments.images, form, first_frame=first, keep_duplicates=keep_duplicates)
+    people, found = load_set(arguments.path, arguments.images, form, first_frame=first, keep_duplicates=keep_duplicates)
+    # A folder of videos holds no pictures.
+    return (replace(people, root=None) if near_videos(arguments, people) else people), found
 
 
 def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_duplicates: bool = False) -> KeypointSet:

@@ -205,6 +205,8 @@ def _look_at(paths: Sequence[Path]) -> Looks:
 
 
 def _look(path: Path) -> tuple[np.uint64, NDArray[np.uint8]] | None:
+    if not path.is_file():  # OpenCV would print a warning for each
+        return None
     # JPEG files are decoded at a quarter of their size, which is all that is needed and several times as fast.
     grey = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_4)
     if grey is None or 0 in grey.shape:

@@ -110,6 +110,20 @@ def test_a_network_labels_the_frames_of_videos(videos: Path, tmp_path: Path, cap
     assert sorted(card["video"] for card in cards if "second-opinion" in card["signs"]) == ["v1", "v2", "v3"]
 
 
+def test_a_split_without_pictures_or_with_some_says_so(
+    videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("split", videos, "--images", videos / "videos", "-o", tmp_path / "a.json") == 0
+    assert "the pictures are not at hand" in capfd.readouterr().out
+    assert run("frames", videos, "-o", videos / "frames") == 0
+    (videos / "frames" / "v3" / "000002.jpg").unlink()
+    capfd.readouterr()
+    assert run("split", videos, "--check", tmp_path / "a.json") == 4  # all videos show the same
+    told = capfd.readouterr()
+    assert "1 of 24 pictures are not there, and were not compared" in told.out
+    assert not told.err
+
+
 def test_frames_numbered_from_one(videos: Path, tmp_path: Path, capsys: Capture) -> None:
     for file in (videos / "labels").iterdir():
         rows = [alphapose_row(f"{f + 1:06d}.jpg", person(20 + 5 * f, third=0.9)) for f in range(6)]
