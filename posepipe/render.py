@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.types import Action, FrameResult
 
-__all__ = ["Captions", "SpanCaptions", "Trails", "draw", "person_colour"]
+__all__ = ["Captions", "Shown", "SpanCaptions", "Trails", "draw", "person_colour"]
 
 Colour = tuple[int, int, int]
 
@@ -128,6 +129,23 @@ class Trails:
                 continue
             points = _fixed(np.stack([foot for _, foot in path]), canvas)
             cv2.polylines(canvas, [points], False, person_colour(track_id), width, cv2.LINE_AA, _SHIFT)
+
+
+class Shown:
+    """Who is drawn: on a frame that was not looked at (``stride``), the people of the last one that was, in one shot."""
+
+    def __init__(self) -> None:
+        self._last: FrameResult | None = None
+
+    def update(self, result: FrameResult) -> FrameResult:
+        """Take the next frame; returns what to draw on it."""
+        if not result.skipped:
+            self._last = result
+        elif result.cut:
+            self._last = None
+        elif self._last is not None:
+            return replace(self._last, frame_index=result.frame_index, pts=result.pts, actions=(), cut=False)
+        return result
 
 
 class Captions:

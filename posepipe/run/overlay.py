@@ -11,7 +11,7 @@ from posepipe.errors import InputError, OutputError, PosepipeError
 from posepipe.io.atomic import sha256_of
 from posepipe.io.records import Records, read_records
 from posepipe.io.video import VideoReader, VideoWriter, open_video
-from posepipe.render import Captions, SpanCaptions, Trails, draw
+from posepipe.render import Captions, Shown, SpanCaptions, Trails, draw
 from posepipe.report import Progress
 from posepipe.run.feed import Feed, Stop
 from posepipe.types import Frame, FrameResult
@@ -109,7 +109,7 @@ def _draw_all(
 ) -> Drawn:
     count, gap = 0, None
     writer: VideoWriter | None = None
-    trails = Trails()
+    trails, shown = Trails(), Shown()
     frames = iter(feed)
     try:
         for result in records:
@@ -118,7 +118,8 @@ def _draw_all(
                 break
             frame = feed.take()
             _check_same(records, result, frame, known)
-            picture = draw(frame.image, result, records.skeleton, keypoint_score, trails, captions.update(result))
+            said, seen = captions.update(result), shown.update(result)
+            picture = draw(frame.image, seen, records.skeleton, keypoint_score, trails, said)
             if writer is None:
                 height, width = picture.shape[:2]
                 writer = VideoWriter(out, width, height)

@@ -22,7 +22,7 @@ from posepipe.io.atomic import output_errors
 from posepipe.io.records import RecordWriter, read_records
 from posepipe.io.video import VideoReader, VideoWriter, open_video
 from posepipe.pipeline import Pipeline, Timing
-from posepipe.render import Captions, SpanCaptions, Trails, draw
+from posepipe.render import Captions, Shown, SpanCaptions, Trails, draw
 from posepipe.report import Outcome, Progress, engines, machine, records_header, speeds, versions, write_json
 from posepipe.run.exports import ACTIONS, exports
 from posepipe.run.feed import Feed, Interrupted, Stop
@@ -148,7 +148,7 @@ class _Video:
         self.records: RecordWriter | None = None  # opened with the first result
         self.clocks = {name: Timing() for name in ("records", "draw", "encode")}
         self.overlay: VideoWriter | None = None
-        self.trails, self.captions = Trails(), Captions()
+        self.shown, self.trails, self.captions = Shown(), Trails(), Captions()
         self.spans: list[Action] | None = None  # what a recogniser of whole streams said at the end
         self.deadline: float | None = None
 
@@ -266,7 +266,7 @@ class _Video:
         with self.clock("draw"):
             skeleton, least = self.pipeline.pose.skeleton, self.pipeline.config.keypoint_score
             captions = self.captions.update(result)
-            picture = draw(frame.image, result, skeleton, least, self.trails, captions)
+            picture = draw(frame.image, self.shown.update(result), skeleton, least, self.trails, captions)
         with self.clock("encode"):
             if self.overlay is None:
                 height, width = picture.shape[:2]

@@ -9,7 +9,7 @@ from results import TRIANGLE, result
 
 from posepipe.config import data_root
 from posepipe.io.pictures import read_picture
-from posepipe.render import Trails, draw, person_colour
+from posepipe.render import Shown, Trails, draw, person_colour
 from posepipe.skeleton import COCO17
 from posepipe.types import Action, FrameResult, Poses, Tracks
 
@@ -173,3 +173,16 @@ def test_a_trail_shows_where_somebody_came_from_and_ends_at_a_cut():
     gone = GREY.copy()
     trails.draw(gone, FrameResult(40, 1.6, Tracks.empty()))
     assert not changed(gone).any()
+
+
+def test_who_was_seen_last_is_shown_until_the_next_look_or_cut():
+    shown = Shown()
+    xy, score = standing()
+    first, second = (person(xy, score, [80, 20, 240, 230], track_id=i) for i in (1, 2))
+    skips = [FrameResult(i, i / 25, Tracks.empty(), skipped=True, cut=i == 7) for i in range(9)]
+    line = [skips[0], first, *skips[1:4], second, *skips[6:]]
+    ids = [shown.update(result).tracks.track_id.tolist() for result in line]
+    assert ids == [[], [1], [1], [1], [1], [2], [2], [], []]
+    moved = Shown()
+    moved.update(first)
+    assert (moved.update(skips[3]).frame_index, moved.update(skips[3]).pts) == (3, 3 / 25)

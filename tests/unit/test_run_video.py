@@ -374,6 +374,19 @@ def test_skipped_frames_are_on_record(shots: Path) -> None:
     assert skipped == [n % 5 != 0 for n in range(FRAMES)]
 
 
+def test_people_stay_in_the_overlay_between_the_frames_that_are_looked_at(shots: Path) -> None:
+    for number in range(FRAMES):
+        cv2.imwrite(str(shots / f"{number}.png"), picture(number, people=1)[..., ::-1])
+    folder = run(shots, fake_pipeline(stride=5)).folder
+    again = shots.parent / "again.mp4"
+    assert main(["render", str(folder / "records.jsonl"), str(shots), "-o", str(again), "--quiet"]) == 0
+    for path in (folder / "overlay.mp4", again):
+        with open_video(path) as overlay:
+            brightness = [float(frame.image[4:].mean()) for frame in overlay]
+        assert len(brightness) == FRAMES
+        assert min(brightness) > 0.9 * max(brightness) > 5
+
+
 def test_pictures_of_many_sizes_make_one_video(tmp_path: Path) -> None:
     folder = tmp_path / "album"
     folder.mkdir()
