@@ -132,7 +132,7 @@ class Trails:
 
 
 class Shown:
-    """Who is drawn: on a frame that was not looked at (``stride``), the people of the last one that was, in one shot."""
+    """Who is drawn: on a frame that was not looked at (``stride``) the people of the last one that was, in a shot."""
 
     def __init__(self) -> None:
         self._last: FrameResult | None = None

@@ -28,7 +28,7 @@ from posepipe.io.reader import VideoInfo, VideoReader, check_size, display_matri
 from posepipe.io.structure import find_fault, missing_index
 from posepipe.types import Frame
 
-__all__ = ["ContainerReader"]
+__all__ = ["ContainerReader", "without_secrets"]
 
 # These coders split their work in a way that gives the same pictures each time; others are decoded in one thread.
 _THREADED = ("h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores")
@@ -136,7 +136,7 @@ class ContainerReader(VideoReader):
     def __init__(self, source: Path | str, max_pixels: int) -> None:
         self._path = source if isinstance(source, Path) else None
         self._url = str(source) if self._path is None else f"file:{source}"
-        self._name = self._path.name if self._path is not None else _without_secrets(self._url)
+        self._name = self._path.name if self._path is not None else without_secrets(self._url)
         self._max_pixels = max_pixels
         self.live = self._url.lower().startswith(_LIVE)
         self._reformatter = VideoReformatter()
@@ -316,7 +316,8 @@ def _matrix(frame: av.VideoFrame) -> NDArray[np.int64] | None:
         return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]])
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
+    """An address as it may be told: without user, password and query."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 

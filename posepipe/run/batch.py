@@ -36,16 +36,18 @@ def run_batch(
         for job in jobs:
             folder = options.out / job.name
             if stop.signum is not None:
-                outcomes.append(Outcome(job.name, folder, "not begun", 128 + stop.signum))
+                outcomes.append(Outcome(job.label(folder), folder, "not begun", 128 + stop.signum))
                 continue
             try:
                 outcome = run_video(job, pipeline, options, stop)
             except PosepipeError as error:
-                outcome = Outcome(job.name, folder, "failed", error.exit_code, reason=str(error))
+                outcome = Outcome(job.label(folder), folder, "failed", error.exit_code, reason=str(error))
             except Exception as error:  # a mistake of ours in one video does not take the others along
                 if os.environ.get("POSEPIPE_DEBUG") == "1":
                     raise
-                outcome = Outcome(job.name, folder, "failed", PosepipeError.exit_code, reason=unexpected(error))
+                outcome = Outcome(
+                    job.label(folder), folder, "failed", PosepipeError.exit_code, reason=unexpected(error)
+                )
             tell(outcome)
             outcomes.append(outcome)
     return outcomes

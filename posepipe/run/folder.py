@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from contextlib import suppress
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from posepipe.errors import OutputError
+from posepipe.errors import InputError, OutputError
 from posepipe.io.atomic import output_errors
 from posepipe.io.records import read_records, resume_point
 from posepipe.run.inputs import Job
@@ -18,6 +19,7 @@ __all__ = [
     "clear_outputs",
     "continue_in",
     "discard",
+    "find_folder",
     "finished",
     "has_records",
     "held_header",
@@ -68,6 +70,30 @@ def start_in(folder: Path, job: Job, *, overwrite: bool) -> None:
     _sweep(folder)
 
 
+def find_folder(out: Path, job: Job, header: dict[str, Any]) -> Path:
+    """Where an earlier run put the results of an input: the folder of its name, or a numbered one beside it.
+
+    Which number an input of the same name as another got depends on what else was named with it; its checksum does not.
+    """
+    own, base = out / job.name, job.base or job.name
+    checksum = header["video"]["sha256"]
+    if checksum is None or _checksum(own) == checksum:
+        return own
+    numbered = (out / (base if number == 1 else f"{base}-{number}") for number in count(1))
+    return next((folder for folder in takewhile(Path.exists, numbered) if _checksum(folder) == checksum), own)
+
+
+def _checksum(folder: Path) -> object:
+    """The checksum of the input that the records in a folder were made from; None where there are none."""
+    if not has_records(folder):
+        return None
+    try:
+        video = read_records(folder / _RECORDS).header.get("video")
+    except InputError:
+        return None
+    return video.get("sha256") if isinstance(video, dict) else None
+
+
 def has_records(folder: Path) -> bool:
     """Whether the folder has records whose first line is whole: a kill may have come before that."""
     try:
@@ -94,12 +120,21 @@ def held_header(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
         # Of a version that named no actions: it has all that was asked for then.
         differing = [name for name in differing if name not in ("actions", "action weights")]
     if differing:
+        hint = "Use the input and settings of the first run, or --overwrite, or another folder with -o"
+        if "video" in differing:
+            hint = f"Name another folder with -o; --overwrite would replace the results of {_source(folder, held)}"
         raise OutputError(
             f"{path} cannot be continued: it was made with another {', another '.join(differing)}",
-            hint="Use the input and settings of the first run, or --overwrite, or another folder with -o"
-            + (_ACTIONS_HINT if "actions" in differing else ""),
+            hint=hint + (_ACTIONS_HINT if "actions" in differing else ""),
         )
     return held
+
+
+def _source(folder: Path, header: dict[str, Any]) -> str:
+    """What the results in a folder were made from, as far as they say."""
+    video = header.get("video")
+    name = video.get("name") if isinstance(video, dict) else None
+    return str((finished(folder) or {}).get("source") or name or "another input")
 
 
 def continue_in(folder: Path, job: Job) -> tuple[dict[str, Any], int]:

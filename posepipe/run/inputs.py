@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posepipe.io.container import without_secrets
 from posepipe.io.pictures import is_picture
 
 __all__ = ["Job", "plan"]
@@ -19,10 +21,33 @@ _VIDEO = frozenset(
 
 @dataclass(frozen=True)
 class Job:
-    """One input: the ``name`` of its folder in the output, and its ``source`` as ``open_video`` takes it."""
+    """One input.
+
+    Attributes
+    ----------
+    name
+        Of its folder in the output.
+    source
+        As ``open_video`` takes it.
+    base
+        Where another input has the same name: that name, without the number that keeps them apart.
+    """
 
     name: str
     source: str | int
+    base: str = ""
+
+    @property
+    def told(self) -> str:
+        """The source as people are told of it: as they named it, an address without its secrets."""
+        if isinstance(self.source, int):
+            return self.name
+        return without_secrets(self.source) if "://" in self.source else self.source
+
+    def label(self, folder: Path) -> str:
+        """What people are told of it: the name of its ``folder``, and the source where that leaves a doubt."""
+        alone = not self.base and folder.name == self.name
+        return self.name if alone else f"{folder.name} ({self.told})"
 
     @property
     def path(self) -> Path | None:
@@ -37,22 +62,25 @@ def plan(inputs: Sequence[str]) -> list[Job]:
     Folders and patterns of videos are taken apart; folders and patterns of pictures are one input each. What does not
     exist stays in the list, and is refused when it is opened, so that one wrong name does not stop the others.
     """
-    jobs: list[Job] = []
+    found: list[tuple[str | int, str]] = []
     seen: set[str] = set()
-    names: set[str] = set()
     for source, stem in (pair for item in inputs for pair in _expand(item)):
         key = str(Path(source).resolve()) if isinstance(source, str) and Path(source).exists() else str(source)
         if key in seen:
             continue
         seen.add(key)
-        base = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"
+        found.append((source, re.sub(r"[^\w.-]+", "_", stem).strip("._") or "video"))
+    jobs: list[Job] = []
+    names: set[str] = set()
+    alike = Counter(base.casefold() for _, base in found)
+    for source, base in found:
         number, name = 1, base
         # Compared without case: some file systems hold clip and Clip to be one.
         while name.casefold() in names:
             number += 1
             name = f"{base}-{number}"
         names.add(name.casefold())
-        jobs.append(Job(name, source))
+        jobs.append(Job(name, source, base if alike[base.casefold()] > 1 or name != base else ""))
     return jobs
 
 

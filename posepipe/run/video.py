@@ -30,6 +30,7 @@ from posepipe.run.folder import (
     clear_outputs,
     continue_in,
     discard,
+    find_folder,
     finished,
     has_records,
     held_header,
@@ -67,26 +68,29 @@ def run_video(job: Job, pipeline: Pipeline, options: Options, stop: Stop) -> Out
     reader = open_video(job.source, max_pixels=pipeline.config.max_pixels)
     feed: Feed | None = None
     try:
-        recorded = 0
-        if options.resume and not options.overwrite and has_records(folder):
+        recorded, header = 0, None
+        if options.resume and not options.overwrite:
+            header = _header(reader, job, pipeline, options, stop)
+            folder = find_folder(options.out, job, header)
+        if header is not None and has_records(folder):
             _refuse_live(reader, folder)
-            held = held_header(folder, _header(reader, job, pipeline, options, stop))
+            held = held_header(folder, header)
             summary = finished(folder)
             if summary is not None:
                 # Nothing can be added to the results of a version that named no actions.
                 more = still_to_make(options, folder, summary) if "actions" in held.get("config", {}) else None
                 if more is None:
-                    return Outcome(job.name, folder, "skipped", 0)
+                    return Outcome(job.label(folder), folder, "skipped", 0)
                 options = more
             header, recorded = continue_in(folder, job)
         else:
             start_in(folder, job, overwrite=options.overwrite or options.resume)
-            header = _header(reader, job, pipeline, options, stop)
+            header = header or _header(reader, job, pipeline, options, stop)
         feed = Feed(reader, stop, options.limit_frames and max(options.limit_frames, recorded))
         return _Video(job, folder, pipeline, reader, feed, options, stop, recorded).run(header, began)
     except Interrupted as wish:
         leave(folder)
-        return Outcome(job.name, folder, "stopped", wish.exit_code, reason=str(wish))
+        return Outcome(job.label(folder), folder, "stopped", wish.exit_code, reason=str(wish))
     finally:
         # A reader that hangs in its thread is left to the end of the process.
         if feed is None or feed.close():
@@ -214,7 +218,7 @@ class _Video:
                 raise
             return _Ending("truncated", f"stopped: {error}", error.exit_code, stopped=True)
         if not self.on_record:
-            raise InputError(f"{self.job.source} holds no picture that can be decoded", hint="Is it whole?")
+            raise InputError(f"{self.job.told} holds no picture that can be decoded", hint="Is it whole?")
         limit = self.options.limit_frames
         if limit is not None and self.frames >= limit:
             return _Ending("ok", f"stopped at --limit-frames {limit}", stopped=True)
@@ -320,7 +324,15 @@ class _Video:
         people, tracks = counts.get("people", 0), counts.get("tracks", 0)
         seconds = perf_counter() - began
         return Outcome(
-            self.job.name, self.folder, status, ending.exit_code, self.on_record, people, tracks, seconds, reason
+            self.job.label(self.folder),
+            self.folder,
+            status,
+            ending.exit_code,
+            self.on_record,
+            people,
+            tracks,
+            seconds,
+            reason,
         )
 
     def summarise(self, header: dict[str, Any], ending: _Ending, outcome: Outcome, missing: list[str]) -> None:
@@ -338,6 +350,7 @@ class _Video:
             "refined": self.final_path != self.records_path,
             "streams": asdict(self.options.streams),
             "exit_code": outcome.exit_code,
+            "source": self.job.told,
             "video": header["video"],
             "frames": outcome.frames,
             "people": outcome.people,

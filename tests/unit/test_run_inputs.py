@@ -68,6 +68,7 @@ def test_cameras_streams_and_what_is_not_there(tmp_path: Path, monkeypatch: pyte
         ("é_1", "é 1.mp4"),
     ]
     assert [job.path for job in jobs] == [None] * 4
+    assert [job.told for job in jobs] == ["webcam0", "rtsp://cam.local:554/live", "missing.mp4", "é 1.mp4"]
 
 
 def test_a_file_called_by_a_number_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from fakes import CountingTracker, GridPose, SquareDetector, picture
 from posepipe.cli import main
 from posepipe.config import Config
 from posepipe.io.records import read_records
-from posepipe.io.video import open_video
+from posepipe.io.video import VideoWriter, open_video
 from posepipe.pipeline import Pipeline
 from posepipe.report import Outcome
 from posepipe.run.batch import run_batch
@@ -335,6 +336,36 @@ def test_a_signal_leaves_the_other_inputs_alone(shots: Path) -> None:
     assert [(o.status, o.exit_code) for o in outcomes] == [("stopped", 143), ("not begun", 143)]
     assert told == ["shots"]
     assert not (shots.parent / "out/more").exists()
+
+
+def test_inputs_of_one_name_are_told_apart_and_find_their_results_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate("AB"):
+        (tmp_path / folder).mkdir()
+        with VideoWriter(tmp_path / folder / "clip.mp4", 64, 48) as writer:
+            for index in range(4):
+                writer.write(picture(10 * number + index), index / 25)
+    pipeline, done = fake_pipeline(), Options(tmp_path / "out", quiet=True)
+    outcomes = run_batch(plan(["A", "B"]), pipeline, done)
+    assert [(o.name, o.folder.name) for o in outcomes] == [
+        ("clip (A/clip.mp4)", "clip"),
+        ("clip-2 (B/clip.mp4)", "clip-2"),
+    ]
+    assert [summary_of(o)["source"] for o in outcomes] == ["A/clip.mp4", "B/clip.mp4"]
+    assert outcomes[1].line().startswith("clip-2 (B/clip.mp4): ok, 4 frames")
+    again = replace(done, resume=True)
+    (alone,) = run_batch(plan(["B"]), pipeline, again)
+    assert (alone.name, alone.status, alone.folder.name) == ("clip-2 (B/clip.mp4)", "skipped", "clip-2")
+    (tmp_path / "out/clip-2/run.json").unlink()
+    turned = run_batch(plan(["B", "A"]), pipeline, again)
+    assert [(o.status, o.folder.name) for o in turned] == [("ok", "clip-2"), ("skipped", "clip")]
+    shutil.rmtree(tmp_path / "out/clip-2")
+    (refused,) = run_batch(plan(["B"]), pipeline, again)
+    assert refused.exit_code == 6
+    assert "--overwrite would replace the results of A/clip.mp4" in refused.reason
+    assert summary_of(outcomes[0])["finished"]
 
 
 def test_a_live_source_is_not_continued(shots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
