@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             tell(outcome.line())
 
-    outcomes = run_batch(plan(arguments.inputs), pipeline, options, tell_outcome)
+    outcomes = run_batch(plan(arguments.inputs, tell), pipeline, options, tell_outcome)
     if len(outcomes) > 1:
         tell(closing_table(outcomes))
     return max(outcome.exit_code for outcome in outcomes)

@@ -77,7 +77,7 @@ def _folder(path: Path, max_pixels: int, fps: float) -> VideoReader:
         raise InputError(
             f"the folder {path} holds no pictures",
             expected="JPEG, PNG, WebP, BMP or TIFF files",
-            hint="Name its videos one by one",
+            hint=f"Name its videos one by one, or those of its folders by a pattern such as '{path}/**/*.mp4'",
         )
     return PictureReader(pictures, path.resolve().name, max_pixels, fps)
 

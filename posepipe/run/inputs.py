@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,12 @@ from posepipe.io.pictures import is_picture
 __all__ = ["Job", "plan"]
 
 _VIDEO = frozenset(
-    ".3gp .avi .flv .gif .m2ts .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()  # noqa: SIM905
+    """
+    .264 .265 .3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mjpeg .mjpg .mkv
+    .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogv .qt .ts .vob .webm .wmv .y4m
+    """.split()  # noqa: SIM905
 )
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,16 @@ class Job:
         return path if path is not None and path.exists() else None
 
 
-def plan(inputs: Sequence[str]) -> list[Job]:
+def plan(inputs: Sequence[str], tell: Callable[[str], None] = lambda line: None) -> list[Job]:
     """One job for each distinct input, in order, with names that do not clash (``clip``, ``clip-2``, ...).
 
     Folders and patterns of videos are taken apart; folders and patterns of pictures are one input each. What does not
-    exist stays in the list, and is refused when it is opened, so that one wrong name does not stop the others.
+    exist stays in the list, and is refused when it is opened, so that one wrong name does not stop the others. What is
+    left out of a folder of videos is told to ``tell``.
     """
     found: list[tuple[str | int, str]] = []
     seen: set[str] = set()
-    for source, stem in (pair for item in inputs for pair in _expand(item)):
+    for source, stem in (pair for item in inputs for pair in _expand(item, tell)):
         key = str(Path(source).resolve()) if isinstance(source, str) and Path(source).exists() else str(source)
         if key in seen:
             continue
@@ -84,11 +89,13 @@ def plan(inputs: Sequence[str]) -> list[Job]:
     return jobs
 
 
-def _expand(item: str) -> Iterator[tuple[str | int, str]]:
+def _expand(item: str, tell: Callable[[str], None]) -> Iterator[tuple[str | int, str]]:
     """Sources of one argument, each with the stem of its name."""
     path = Path(item)
     if path.is_dir():
-        videos = [p for p in _children(path) if p.suffix.lower() in _VIDEO and not p.name.startswith(".")]
+        videos = [p for p in _children(path) if _is_video(p)]
+        if videos:
+            _tell_others(path, tell)
         yield from ((str(v), v.stem) for v in videos)
         if not videos:
             yield item, path.resolve().name
@@ -103,9 +110,26 @@ def _expand(item: str) -> Iterator[tuple[str | int, str]]:
         if all(is_picture(m) for m in matches):
             yield item, path.parent.name or "pictures"
         else:
-            yield from (pair for m in matches for pair in _expand(str(m)))
+            yield from (pair for m in matches for pair in _expand(str(m), tell))
     else:
         yield item, path.stem
+
+
+def _is_video(path: Path) -> bool:
+    """Whether a file is a video by its name; hidden files are none."""
+    return path.suffix.lower() in _VIDEO and not path.name.startswith(".")
+
+
+def _tell_others(folder: Path, tell: Callable[[str], None]) -> None:
+    """Say what in a folder of videos is neither video nor picture, and which folders in it hold videos."""
+    seen = [p for p in _children(folder) if not (p.name.startswith(".") or _is_video(p) or is_picture(p))]
+    files = [p.name for p in seen if not p.is_dir()]
+    folders = [f"{p.name}/" for p in seen if p.is_dir() and any(map(_is_video, _children(p)))]
+    whys = "no videos by their names", f"a pattern such as '{folder}/**/*.mp4' takes their videos along"
+    for names, why in zip((files, folders), whys, strict=True):
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            tell(f"left out of {folder}: {', '.join(names[:_NAMED])}{more} ({why})")
 
 
 def _children(folder: Path) -> list[Path]:

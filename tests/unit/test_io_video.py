@@ -286,6 +286,13 @@ def test_each_unreadable_input_has_its_own_message(tmp_path, kind, says):
     assert error.value.exit_code == 3
 
 
+def test_a_folder_of_folders_of_videos_is_refused_with_the_pattern_that_takes_them(tmp_path):
+    (tmp_path / "nest/s1").mkdir(parents=True)
+    write_clip(tmp_path / "nest/s1/a.mp4", 2)
+    with pytest.raises(InputError, match=r"holds no pictures.*'.*nest/\*\*/\*\.mp4'"):
+        open_video(tmp_path / "nest")
+
+
 @pytest.mark.parametrize("source", ["nothing/*.jpg", "no\0body", "x" * 5000])
 def test_strange_names_are_refused(source):
     with pytest.raises(InputError):

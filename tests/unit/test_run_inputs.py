@@ -39,6 +39,23 @@ def test_a_folder_of_videos_is_taken_apart_in_order(tmp_path: Path) -> None:
     assert [job.name for job in plan([str(tmp_path)])] == ["a", "b"]
 
 
+def test_what_is_left_out_of_a_folder_of_videos_is_told(tmp_path: Path) -> None:
+    videos = [tmp_path / f"v/{i}{suffix}" for i, suffix in enumerate((".mp4", ".MXF", ".h264", ".3g2", ".y4m"))]
+    touch(*videos, *(tmp_path / f"v/notes{i}.txt" for i in range(7)), tmp_path / "v/x.unknown")
+    touch(tmp_path / "v/thumb.jpg", tmp_path / "v/.hidden", tmp_path / "v/s1/a.mp4", tmp_path / "v/labels/a.json")
+    told: list[str] = []
+    assert [job.name for job in plan([str(tmp_path / "v")], told.append)] == ["0", "1", "2", "3", "4"]
+    assert told == [
+        f"left out of {tmp_path}/v: notes0.txt, notes1.txt, notes2.txt, notes3.txt, notes4.txt and 3 more "
+        "(no videos by their names)",
+        f"left out of {tmp_path}/v: s1/ (a pattern such as '{tmp_path}/v/**/*.mp4' takes their videos along)",
+    ]
+    told.clear()
+    touch(tmp_path / "p/1.jpg", tmp_path / "p/notes.txt")
+    plan([str(tmp_path / "p"), str(tmp_path / "v/s1")], told.append)
+    assert told == []
+
+
 def test_a_folder_of_pictures_is_one_input(tmp_path: Path) -> None:
     touch(tmp_path / "shots/1.png", tmp_path / "shots/2.png")
     assert pairs(plan([str(tmp_path / "shots")])) == [("shots", str(tmp_path / "shots"))]
