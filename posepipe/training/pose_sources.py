@@ -127,23 +127,27 @@ class Reader:
     def _labels(self, source: Source) -> KeypointSet:
         key = (source.path, source.images, source.every)
         if key not in self._sets:
-            path = self.root / source.path
-            labels, lost = _read(path, self.root / source.images if source.images else None, source.every)
+            path, images = self.root / source.path, self.root / source.images if source.images else None
+            # Before their pictures are looked for too: what is excluded may be missing.
+            labels, lost = _with_pictures(self._kept(read_set(path, images)), path, images, source.every)
             if lost:
                 self.notes.append(f"{lost} labelled frames of {path} lie beyond the end of their video: left out")
-            self._names.update(labels.videos, labels.images)
-            for listed in self._excluded.values():
-                labels = listed.apply(labels)
-            self._sets[key] = labels
+            self._sets[key] = self._kept(labels)
         return self._sets[key]
 
+    def _kept(self, labels: KeypointSet) -> KeypointSet:
+        """The set without what is excluded; its names are remembered for `check_exclusions`."""
+        self._names.update(labels.videos, labels.images)
+        for listed in self._excluded.values():
+            labels = listed.apply(labels)
+        return labels
 
-def _read(path: Path, images: Path | None, every: int) -> tuple[KeypointSet, int]:
-    """A label file or folder, with its pictures; and how many labelled frames the videos do not have.
+
+def _with_pictures(labels: KeypointSet, path: Path, images: Path | None, every: int) -> tuple[KeypointSet, int]:
+    """A set read from `path`, with its pictures; and how many labelled frames the videos do not have.
 
     Frames of videos are written into the cache first.
     """
-    labels = read_set(path, images)
     if pictures_at_hand(labels):
         return labels.of_images((labels.frames < 0) | (labels.frames % every == 0)), 0
     videos = find_videos(images or (path if path.is_dir() else path.parent))

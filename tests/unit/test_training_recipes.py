@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from tiny_people import draw, make_coco
 
+from posepipe.datasets.exclusions import write_exclusions
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.splits import make_split, write_split
+from posepipe.datasets.splits import make_split, read_split, write_split
+from posepipe.errors import InputError
 from posepipe.training.plan import find_recipe, make_plan, shipped_recipes, train
+from posepipe.training.pose_sources import training_people
 from posepipe.training.recipe import PoseRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -95,3 +99,22 @@ def test_a_set_of_videos_trains_a_step_by_its_split(quiet: Path) -> None:
     best = train(make_plan(find_recipe("sail_small"), settings), quiet / "run")
     assert best.is_file()
     assert "split.json" in (quiet / "run/recipe.toml").read_text()
+
+
+def test_an_excluded_video_may_be_missing(quiet: Path) -> None:
+    root = sail_folder(quiet / "sail")
+    lost, *others = read_split(root / "split.json").parts["train"]
+    for video in {f"v{number}" for number in range(4)} - {lost}:
+        frames = [cv2.imread(str(path)) for path in sorted((root / "frames" / video).iterdir())]
+        size = frames[0].shape[1], frames[0].shape[0]
+        out = cv2.VideoWriter(str(root / f"{video}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, size)
+        for frame in frames:
+            out.write(frame)
+        out.release()
+    shutil.rmtree(root / "frames")
+    settings = {**STEP, "data": str(root)}
+    with pytest.raises(InputError, match=lost):
+        training_people(make_plan(find_recipe("sail_small"), settings).phases[0])
+    write_exclusions(root / "out.json", {lost: ["lost"]}, {})
+    known, _, _ = training_people(make_plan(find_recipe("sail_small"), {**settings, "exclude": "out.json"}).phases[0])
+    assert {person.video for person in known.people} == set(others)
