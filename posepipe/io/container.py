@@ -267,11 +267,18 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _declared_frames(stream: Any, formats: tuple[str, ...]) -> int | None:
-    """Frames that will be shown; an edit list in MP4 may leave out some of those that are stored."""
+    """Frames that are stored and will be shown.
+
+    An edit list in MP4 may leave out some of those that are stored; AVI counts those that repeat the one before, too,
+    which are not stored and not in an index that reaches to the end.
+    """
     if not stream.frames:
         return None
-    if "mp4" in formats and hasattr(stream, "index_entries") and len(stream.index_entries):
-        return sum(not entry.is_discard for entry in stream.index_entries)
+    index = stream.index_entries if hasattr(stream, "index_entries") else ()
+    if "mp4" in formats and len(index):
+        return sum(not entry.is_discard for entry in index)
+    if "avi" in formats and len(index) and index[-1].timestamp + 1 >= stream.frames:
+        return len(index)
     return int(stream.frames)
 
 

@@ -104,6 +104,17 @@ def test_a_late_start_is_whole_and_a_cut_one_is_told(tmp_path, name, codec, sett
         assert (reader.status, 0 < len(frames) <= 30) == ("truncated", True)
 
 
+@pytest.mark.parametrize("ticks", [[0, 1, 2, 6, 7, 8, 12, 13], [0, 1, 2, 3, 4, 5, 6, 20], list(range(10, 18))])
+def test_frames_that_an_avi_repeats_are_not_missing(tmp_path, ticks):
+    path = write_clip(tmp_path / "a.avi", len(ticks), codec="mpeg4", ticks=ticks)
+    reader, frames = read(path)
+    assert (len(frames), reader.info.frames_declared) == (len(ticks), len(ticks))
+    assert (reader.status, reader.reason) == ("ok", None)
+    assert [f.pts for f in frames[1:]] == pytest.approx([t / 25 for t in ticks[1:]], abs=1e-4)
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 4])
+    assert read(path)[0].status == "truncated"
+
+
 def test_a_late_start_beside_sound_keeps_its_time(tmp_path):
     path = tmp_path / "sound.mkv"
     with av.open(str(path), "w") as output:
