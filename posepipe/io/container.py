@@ -274,7 +274,7 @@ def _declared_frames(stream: Any, formats: tuple[str, ...]) -> int | None:
     """
     if not stream.frames:
         return None
-    index = getattr(stream, "index_entries", ())
+    index: Any = getattr(stream, "index_entries", ())
     if "mp4" in formats and len(index):
         return sum(not entry.is_discard for entry in index)
     if "avi" in formats and len(index) and index[-1].timestamp + 1 >= stream.frames:
