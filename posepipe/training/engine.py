@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from posepipe.datasets.order import MixedOrder
-from posepipe.errors import ConfigError, WeightsError
-from posepipe.io.atomic import output_errors
+from posepipe.errors import ConfigError, OutputError, WeightsError
 from posepipe.training import run_folder
 from posepipe.training.checkpoints import AtomicCheckpoint, stopped_early
 from posepipe.training.recipe import EngineRecipe, better
@@ -246,8 +245,9 @@ def check_machine(recipe: EngineRecipe, folder: Path) -> None:
     """
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("torch finds no GPU for engine.device = 'cuda'", hint="Give --engine.device auto or cpu")
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise OutputError(f"cannot make the run folder {folder}", hint="Name a folder that can be written: --run-dir")
 
 
 def loading(recipe: EngineRecipe) -> dict[str, Any]:

@@ -195,8 +195,11 @@ def test_a_machine_that_cannot_train_is_told_first(tmp_path: Path, monkeypatch: 
     with pytest.raises(ConfigError, match="no GPU"):
         engine.check_machine(EngineRecipe(device="cuda"), tmp_path)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="cannot write"):
-        engine.check_machine(EngineRecipe(), tmp_path / "file")
+    for name in ("file", "file/run"):
+        with pytest.raises(OutputError, match="cannot make the run folder"):
+            engine.check_machine(EngineRecipe(), tmp_path / name)
+    engine.check_machine(EngineRecipe(), tmp_path / "new/run")
+    assert not (tmp_path / "new").exists()
 
 
 def test_early_stopping_ends_a_training_for_good(tmp_path: Path) -> None:
