@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -25,8 +26,8 @@ _ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "h264_nvenc", "libopenh2
 _X264 = {"crf": "23", "preset": "veryfast", "bf": "0", "rc-lookahead": "5", "g": "120"}
 _THREADS = 4
 _BITS_PER_PIXEL = 0.15
-# The first fragment keeps its time, too; by default the muxer would begin at 0.
 _MOST = 16384  # px of a side that x264 takes
+# The first fragment keeps its time, too; by default the muxer would begin at 0.
 _FRAGMENTS = {
     "movflags": "empty_moov+default_base_moof+frag_every_frame+frag_discont",
     "avoid_negative_ts": "disabled",
@@ -144,7 +145,9 @@ class VideoWriter:
                 yield
         except av.FFmpegError as error:
             why = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot write {self.path}: {why}", hint="Free some space, or use --no-video") from error
+            full = getattr(error, "errno", None) == errno.ENOSPC
+            hint = "Free some space" if full else "What was recorded stays"
+            raise OutputError(f"cannot write {self.path}: {why}", hint=f"{hint}; --no-video does without") from error
 
 
 def _encoder() -> str:
