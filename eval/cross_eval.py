@@ -28,7 +28,7 @@ from posepipe.cli.parser import number
 from posepipe.config import Config
 from posepipe.datasets.formats import read_set
 from posepipe.datasets.labels import KeypointSet
-from posepipe.datasets.second_opinion import frame_keys
+from posepipe.datasets.second_opinion import same_images
 from posepipe.datasets.skeletons import map_skeleton
 from posepipe.datasets.splits import read_split
 from posepipe.errors import InputError, PosepipeError, UsageError
@@ -221,15 +221,11 @@ def _given(labels: KeypointSet, people: NDArray[np.int64]) -> Detections:
 
 
 def labeller_guess(labels: KeypointSet, test: TestSet) -> Guess | None:
-    """What a labeller says of a set's pictures, paired by boxes; None where it knows none of them.
-
-    Pictures are known by their video and frame, stills by their names.
-    """
-    place = {key: index for index, key in enumerate(frame_keys(test.labels))}
-    there = [place.get(key, -1) for key in frame_keys(labels)]
-    if max(there, default=-1) < 0:
+    """What a labeller says of a set's pictures, paired by boxes; None where it knows none of them."""
+    there = same_images(labels, test.labels)
+    if not (there >= 0).any():
         return None
-    image = np.array(there, np.int64)[labels.image]
+    image = there[labels.image]
     rows = np.flatnonzero(image >= 0)
     score = np.where(labels.visibility[rows] > 0, labels.score[rows], 0)
     return Guess(image[rows], labels.boxes[rows], np.ones(len(rows)), labels.xy[rows], score)

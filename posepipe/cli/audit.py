@@ -34,7 +34,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.exclusions import write_exclusions
     from posepipe.datasets.formats import label_videos
     from posepipe.datasets.frames import frames_cache, pictures_at_hand
-    from posepipe.datasets.second_opinion import shared_images
+    from posepipe.datasets.second_opinion import same_images
     from posepipe.errors import OutputError
     from posepipe.review import second_labels, with_frames, write_review, write_scorecard
 
@@ -47,7 +47,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     if arguments.second:
         first = arguments.first_frame
         second = second_labels(people, arguments.second, first_frame=first, videos=videos, cache=cache)
-        shared = shared_images(people, second)
+        shared = same_images(people, second) >= 0
         if shared.any() and not shared.all():
             print(f"the second labels are of {int(shared.sum())} of {len(shared)} frames; the others are not compared")
     cards = audit(people, second, without=set(label_videos(arguments.path)) - set(people.videos))

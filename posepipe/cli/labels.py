@@ -83,9 +83,8 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
 
 def near_videos(arguments: argparse.Namespace, people: KeypointSet) -> dict[str, Path]:
     """The videos that the set's frames must be taken from, by name; none where its pictures are at hand."""
-    from posepipe.datasets.frames import find_videos, pictures_at_hand
+    from posepipe.datasets.frames import pictures_at_hand, videos_of_set
 
     if pictures_at_hand(people) or not people.video_names():
         return {}
-    path: Path = arguments.path
-    return find_videos(arguments.images or (path if path.is_dir() else path.parent))
+    return videos_of_set(arguments.path, arguments.images)

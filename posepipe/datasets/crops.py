@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from posepipe.datasets.people import Person
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
-from posepipe.io.atomic import atomic_path
+from posepipe.io.atomic import atomic_path, file_state
 
 __all__ = ["MARGIN", "CropCache", "build_crops", "load_crops", "people_key"]
 
@@ -62,17 +62,13 @@ class CropCache:
 def people_key(people: Sequence[Person], size: tuple[int, int], padding: float) -> str:
     """Hash of all that the cache depends on, the pictures' paths, sizes and times of change included: 16 hex digits."""
     digest = hashlib.sha256(f"{_VERSION} {size} {padding} {MARGIN} {_QUALITY}".encode())
-    states = {path: _state(path) for path in {person.image for person in people}}
+    images = {person.image for person in people}
+    states = {path: file_state(path) if path.is_file() else str(path) for path in images}
     for person in people:
         digest.update(f"{states[person.image]} {person.by_people}".encode())
         for array in (person.box, person.xy, person.located, person.absent):
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _state(path: Path) -> str:
-    status = path.stat() if path.is_file() else None
-    return f"{path.resolve()} {status and (status.st_size, status.st_mtime_ns)}"
 
 
 def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, folder: Path) -> CropCache:

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from posepipe.config import cache_root
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, OutputError
-from posepipe.io.atomic import output_errors
+from posepipe.io.atomic import file_state, output_errors
 from posepipe.io.video import open_video
 
-__all__ = ["extract_frames", "find_videos", "frame_names", "frames_cache", "pictures_at_hand", "video_frames"]
+__all__ = [
+    "extract_frames",
+    "find_videos",
+    "frame_names",
+    "frames_cache",
+    "pictures_at_hand",
+    "video_frames",
+    "videos_of_set",
+]
 
-#: beside a video's frames: size and time of change of the file they were taken from
+#: beside a video's frames: `file_state` of the file they were taken from
 _RECEIPT = ".video"
 _SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
@@ -29,6 +37,11 @@ def find_videos(folder: Path) -> dict[str, Path]:
     folders = [f for f in (folder, folder / "videos") if f.is_dir()]
     files = (p for f in folders for p in f.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
     return {p.stem: p for p in sorted(files)}
+
+
+def videos_of_set(path: Path, images: Path | None) -> dict[str, Path]:
+    """`find_videos` of where a set's pictures are said to be, else of where its labels at `path` lie."""
+    return find_videos(images or (path if path.is_dir() else path.parent))
 
 
 def pictures_at_hand(people: KeypointSet) -> bool:
@@ -131,8 +144,7 @@ def _forget_others(video: Path, folder: Path) -> None:
 
     Pictures without a receipt are somebody else's and stay.
     """
-    status, receipt = video.stat(), folder / _RECEIPT
-    state = f"{video.resolve()} {status.st_size} {status.st_mtime_ns}\n"
+    receipt, state = folder / _RECEIPT, f"{file_state(video)}\n"
     pictures = list(folder.glob("*.jpg"))
     known = receipt.read_text("utf-8") if receipt.is_file() else None
     if known == state or (known is None and pictures):

@@ -26,7 +26,7 @@ from posepipe.config import cache_root
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.splits import By, Split, members_of, subject_of
 from posepipe.errors import InputError, OutputError
-from posepipe.io.atomic import atomic_path
+from posepipe.io.atomic import atomic_path, file_state
 
 __all__ = ["MOST_BITS", "MOST_GREY", "Kind", "Leak", "Looks", "leaks", "looks_of", "near_duplicates", "refuse_leaks"]
 
@@ -187,10 +187,7 @@ def _state(paths: Sequence[Path]) -> str:
     """SHA-256 of what files are there, and of how they are looked at."""
     digest = hashlib.sha256(f"looks/1 {_THUMBNAIL}".encode())
     for path in paths:
-        digest.update(str(path.absolute()).encode())
-        if path.exists():
-            status = path.stat()
-            digest.update(f" {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{file_state(path) if path.exists() else path.absolute()}\n".encode())
     return digest.hexdigest()
 
 

@@ -9,19 +9,21 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
 from posepipe.geometry import oks
 
-__all__ = ["agreement", "frame_keys", "shared_images"]
+__all__ = ["agreement", "same_images"]
 
 
-def frame_keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
-    """What an image is known by: video and frame, since sets name their files differently; a still picture's name."""
+def same_images(labels: KeypointSet, other: KeypointSet) -> NDArray[np.int64]:
+    """(I,) int64: which image of another set each image of this one is; -1 for none of them.
+
+    Frames are known by their video and number, since sets name their files differently, still pictures by their names.
+    """
+    place = {key: row for row, key in enumerate(_keys(other))}
+    return np.array([place.get(key, -1) for key in _keys(labels)], np.int64)
+
+
+def _keys(labels: KeypointSet) -> list[tuple[str, int] | str]:
     rows = zip(labels.images, labels.videos, labels.frames.tolist(), strict=True)
     return [(video, frame) if video and frame >= 0 else image for image, video, frame in rows]
-
-
-def shared_images(labels: KeypointSet, second: KeypointSet) -> NDArray[np.bool_]:
-    """(I,) bool: the images of a set that second labels are of, too."""
-    known = set(frame_keys(second))
-    return np.array([key in known for key in frame_keys(labels)], bool)
 
 
 def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -51,15 +53,14 @@ def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_])
             expected=labels.skeleton.name,
             hint="posepipe data convert maps the joints of both to COCO's",
         )
-    if not shared_images(labels, second).any():
+    there = same_images(labels, second)
+    if not (there >= 0).any():
         raise InputError(
             f"the second labels are of no frame of {labels.name}",
             got=second.images[0] if second.images else "no images",
             expected=f"such as {labels.images[0]}",
             hint="Name labels of the same videos",
         )
-    place = {key: row for row, key in enumerate(frame_keys(second))}
-    there = [place.get(key, -1) for key in frame_keys(labels)]
     theirs: dict[int, list[int]] = {}
     for row, image in enumerate(second.image):
         theirs.setdefault(int(image), []).append(row)
@@ -68,7 +69,7 @@ def agreement(labels: KeypointSet, second: KeypointSet, sure: NDArray[np.bool_])
     for row, image in enumerate(labels.image):
         if there[image] < 0:
             continue
-        candidates = theirs.get(there[image], [])
+        candidates = theirs.get(int(there[image]), [])
         seen = sure[row][None].astype(np.float64)
         found[row] = 0 if seen.any() else 1
         if candidates and seen.any():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from posepipe.datasets.jpeg_pile import Pile, open_pile, write_pile
 from posepipe.errors import InputError
+from posepipe.io.atomic import file_state
 from posepipe.io.reader import VideoReader
 from posepipe.io.video import open_video
 
@@ -31,11 +32,10 @@ def video_key(video: Path, about: str) -> str:
     Raises `InputError` for a file that is not there.
     """
     try:
-        found = video.stat()
+        state = file_state(video)
     except OSError as error:
         raise InputError(f"there is no video {video}", hint="Check the list and the folder of the videos") from error
-    text = f"{about} {video.resolve()} {found.st_size} {found.st_mtime_ns}"
-    return f"{video.stem}-{hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]}"
+    return f"{video.stem}-{hashlib.sha256(f'{about} {state}'.encode()).hexdigest()[:_KEY_DIGITS]}"
 
 
 def short_side(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

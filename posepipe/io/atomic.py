@@ -12,7 +12,7 @@ from pathlib import Path
 
 from posepipe.errors import OutputError
 
-__all__ = ["atomic_path", "output_errors", "sha256_of"]
+__all__ = ["atomic_path", "file_state", "output_errors", "sha256_of"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -54,6 +54,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def file_state(path: Path) -> str:
+    """Place, size and time of change of a file: what was made of it is good for as long as these stay.
+
+    Raises ``OSError`` for a file that is not there.
+    """
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
 def sha256_of(path: str | Path, check: Callable[[], None] = lambda: None) -> str:

@@ -36,7 +36,7 @@ class RecordWriter:
     path
         The file; replaced unless ``append``.
     header
-        First line: everything but ``type``, ``schema`` and ``version``; ``skeleton`` is needed for reading.
+        First line; ``type``, ``schema`` and ``version`` are the writer's own, ``skeleton`` is needed for reading.
     append
         Continue a file that :func:`resume_point` prepared; its header must be the same.
 
@@ -52,7 +52,8 @@ class RecordWriter:
         self.path = Path(path)
         self.counts = {"frames": 0, "people": 0}
         self._ids: set[int] = set()
-        first = {"type": "header", "schema": SCHEMA, "version": VERSION, **header}
+        own = {"type": "header", "schema": SCHEMA, "version": VERSION}
+        first = {**own, **header, **own}
         held = self.path.stat().st_size if append and self.path.exists() else 0
         if held:
             self._take_up(first)

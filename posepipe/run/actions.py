@@ -37,7 +37,7 @@ def acted_header(records: Records, recogniser: ActionRecogniser | None) -> dict[
     Labels, weights, their terms and the setting ``actions`` are those of the recogniser; the setting stays as it is
     where the records were made with the same weights, or where the recogniser has none that a setting could name.
     """
-    header = {k: v for k, v in records.header.items() if k not in ("type", "schema", "version", "actions")}
+    header = {k: v for k, v in records.header.items() if k != "actions"}
     told = weights_told({} if recogniser is None else {"actions": recogniser})
     if recogniser is not None:
         header["actions"] = list(recogniser.labels)

@@ -158,10 +158,9 @@ class _Video:
 
     def run(self, header: dict[str, Any], began: float) -> Outcome:
         """All frames, then everything that is made from the records."""
-        own = {k: v for k, v in header.items() if k not in ("type", "schema", "version")}
         try:
             with ExitStack() as opened:
-                begin = partial(self.begin, own, opened)
+                begin = partial(self.begin, header, opened)
                 if self.recorded:
                     begin()
                 ending = self.work(begin)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from posepipe.datasets.crops import people_key
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.datasets.people import Person
-from posepipe.io.atomic import atomic_path
+from posepipe.io.atomic import atomic_path, sha256_of
 from posepipe.training.distil import Teacher
 
 __all__ = ["Lessons", "load_lessons", "recall"]
@@ -64,9 +64,8 @@ def load_lessons(
         Where caches lie: 52 kB a person for 17 maps of 64x48.
     """
     size = (samples.size[0] // samples.stride, samples.size[1] // samples.stride)
-    key = hashlib.sha256(f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)}".encode())
-    key.update(file.read_bytes())
-    path = folder / f"lessons_{key.hexdigest()[:16]}.npy"
+    key = f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)} {sha256_of(file)}"
+    path = folder / f"lessons_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from posepipe.config import cache_root
 from posepipe.datasets.augmentation import Augmentation
-from posepipe.datasets.crops import load_crops
+from posepipe.datasets.crops import CropCache, load_crops
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.datasets.order import MixedOrder
 from posepipe.datasets.people import Person
@@ -192,8 +192,11 @@ def network_card(network: nn.Module, recipe: PoseRecipe) -> dict[str, Any]:
     return card
 
 
-def _samples(people: Sequence[Person], recipe: PoseRecipe, augmentation: Augmentation | None) -> KeypointSamples:
-    crops = load_crops(people, CACHE_SIZE, PADDING, cache_root() / "crops")
+def _crops(people: Sequence[Person]) -> CropCache:
+    return load_crops(people, CACHE_SIZE, PADDING, cache_root() / "crops")
+
+
+def _samples(crops: CropCache, recipe: PoseRecipe, augmentation: Augmentation | None) -> KeypointSamples:
     return KeypointSamples(crops, (recipe.height, recipe.width), stride=STRIDE, augmentation=augmentation)
 
 
@@ -205,9 +208,10 @@ def _training_data(known: LabelledPeople, recipe: PoseRecipe, teacher: Teacher |
         groups=[person.group for person in known.people],
         repeat=known.repeat,
     )
-    samples = _samples(known.people, recipe, recipe.augmentation)
+    crops = _crops(known.people)
+    samples = _samples(crops, recipe, recipe.augmentation)
     if teacher is not None and recipe.distil.once:
-        upright, file = _samples(known.people, recipe, None), Path(recipe.distil.teacher)
+        upright, file = _samples(crops, recipe, None), Path(recipe.distil.teacher)
         samples.lessons = load_lessons(teacher, file, known.people, upright, cache_root() / "crops")
     return TrainingData(samples, order)
 
@@ -239,7 +243,7 @@ def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_l
     print(f"{len(known.people)} people to train on, {len(held.people)} to validate on", flush=True)
     data = _training_data(known, recipe, teacher)
     validation: DataLoader[Any] = DataLoader(
-        _samples(held.people, recipe, None),  # type: ignore[arg-type]
+        _samples(_crops(held.people), recipe, None),  # type: ignore[arg-type]
         batch_size=32,
         **loading(recipe.engine),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from posepipe.config import data_root
 from posepipe.datasets.exclusions import read_exclusions
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.frames import extract_frames, find_videos, frames_cache, pictures_at_hand, video_frames
+from posepipe.datasets.frames import extract_frames, frames_cache, pictures_at_hand, video_frames, videos_of_set
 from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
@@ -150,7 +150,7 @@ def _with_pictures(labels: KeypointSet, path: Path, images: Path | None, every: 
     """
     if pictures_at_hand(labels):
         return labels.of_images((labels.frames < 0) | (labels.frames % every == 0)), 0
-    videos = find_videos(images or (path if path.is_dir() else path.parent))
+    videos = videos_of_set(path, images)
     if not videos:
         place = labels.root or images or path
         raise InputError(f"the pictures of {path} are not in {place}", hint='Name their folder: images = "..."')
