@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from posepipe.training.detector_choice import (
     validation_score,
 )
 from posepipe.training.detector_data import SIZE, training_boxes
-from posepipe.training.detector_export import detector_session
+from posepipe.training.detector_export import detector_session, onnx_graph
 from posepipe.training.detector_loss import detector_loss
 from posepipe.training.engine import EngineModule, Run, TrainingData, averaged_weights, fit
 from posepipe.training.recipe import DetectorRecipe
@@ -78,12 +77,7 @@ class _Early(nn.Module):
 
 def _early_session(network: PersonDetector, size: int, threads: int) -> onnxruntime.InferenceSession:
     """The frozen early layers on ONNX Runtime: several times as fast as torch on a CPU."""
-    stream: Any = io.BytesIO()  # torch writes into streams, its annotation says only paths
-    torch.onnx.export(
-        _Early(network).eval(), (torch.zeros(2, 3, size, size),), stream, dynamo=False, opset_version=17,
-        input_names=["image"], dynamic_axes={"image": {0: "N"}},
-    )  # fmt: skip
-    return detector_session(bytes(stream.getvalue()), threads)
+    return detector_session(onnx_graph(_Early(network), size, ("p8",)), threads)
 
 
 class DetectorModule(EngineModule):
@@ -123,7 +117,8 @@ class DetectorModule(EngineModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _index: int) -> None:
         """Keep the suppressed boxes of every picture, in its own pixels."""
         index, image, factor = batch
-        person, quality, sides = self.network(image.contiguous(memory_format=torch.channels_last))
+        answers = self.network(image.contiguous(memory_format=torch.channels_last))
+        person, quality, sides = (part.float() for part in answers)
         points, strides = (part.to(self.device) for part in anchor_points(SIZE, SIZE))
         boxes, score = decode_boxes(sides, points, strides), cell_scores(person, quality)
         boxes = boxes.clamp(0, SIZE) * factor[:, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from posepipe.io.atomic import atomic_path
 from posepipe.models.detector import ConvAct, LevelHead, PersonDetector, PersonScorer
 
-__all__ = ["detector_graph", "detector_session", "write_detector"]
+__all__ = ["detector_graph", "detector_session", "onnx_graph", "write_detector"]
 
 OPSET = 17
 
@@ -60,20 +60,26 @@ def _for_inference(detector: PersonDetector) -> PersonDetector:
     return faster.eval()
 
 
-def detector_graph(detector: PersonDetector, size: int) -> bytes:
-    """The detector as a serialised ONNX model for (N,3,size,size) pictures, N free; see ``PersonScorer``."""
+def onnx_graph(network: nn.Module, size: int, outputs: Sequence[str]) -> bytes:
+    """A network of (N,3,size,size) float32 pictures as a serialised ONNX model of the named outputs, N free."""
     stream: Any = io.BytesIO()  # torch writes into streams, its annotation says only paths
-    scorer = PersonScorer(_for_inference(detector), (size, size)).eval()
-    torch.onnx.export(
-        scorer, (torch.zeros(2, 3, size, size),), stream, dynamo=False, opset_version=OPSET,
-        input_names=["image"], output_names=["boxes", "score"],
-        dynamic_axes={name: {0: "N"} for name in ("image", "boxes", "score")},
-    )  # fmt: skip
+    # Never in the precision of a training that it is made in: ONNX Runtime has no bfloat16 convolution.
+    with torch.autocast("cpu", enabled=False):
+        torch.onnx.export(
+            network.eval(), (torch.zeros(2, 3, size, size),), stream, dynamo=False, opset_version=OPSET,
+            input_names=["image"], output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in ("image", *outputs)},
+        )  # fmt: skip
     return bytes(stream.getvalue())
 
 
+def detector_graph(detector: PersonDetector, size: int) -> bytes:
+    """The detector as a serialised ONNX model for (N,3,size,size) pictures, N free; see ``PersonScorer``."""
+    return onnx_graph(PersonScorer(_for_inference(detector), (size, size)), size, ("boxes", "score"))
+
+
 def detector_session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """A CPU session of ``detector_graph``'s model."""
+    """A CPU session of ``onnx_graph``'s model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

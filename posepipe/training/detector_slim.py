@@ -7,7 +7,6 @@ learns the published one's answers. Pictures are enough: no label is looked at.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +26,7 @@ from posepipe.models.picodet_weights import load_picodet_package
 from posepipe.models.pose_files import fill, read_tensors
 from posepipe.training.detector import DetectorModule, Stretched, collate
 from posepipe.training.detector_data import training_pictures, validation_boxes
-from posepipe.training.detector_export import detector_session
+from posepipe.training.detector_export import detector_session, onnx_graph
 from posepipe.training.detector_loss import BOX_WEIGHT, SIDES_WEIGHT, generalised_iou
 from posepipe.training.detector_narrow import slimmed
 from posepipe.training.engine import Run, TrainingData, averaged_weights, fit
@@ -182,13 +181,7 @@ def changed_layers(network: PersonDetector) -> list[nn.Module]:
 
 def taps_session(taps: Taps, size: int, threads: int) -> onnxruntime.InferenceSession:
     """A CPU session of the teacher."""
-    stream: Any = io.BytesIO()  # torch writes into streams, its annotation says only paths
-    torch.onnx.export(
-        taps, (torch.zeros(2, 3, size, size),), stream, dynamo=False, opset_version=17,
-        input_names=["image"], output_names=list(Taps.NAMES),
-        dynamic_axes={name: {0: "N"} for name in ("image", *Taps.NAMES)},
-    )  # fmt: skip
-    return detector_session(bytes(stream.getvalue()), threads)
+    return detector_session(onnx_graph(taps, size, Taps.NAMES), threads)
 
 
 def train_slim_detector(

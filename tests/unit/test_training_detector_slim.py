@@ -11,10 +11,11 @@ pytest.importorskip("lightning")
 from posepipe.config import data_root
 from posepipe.datasets.held_out import held_out
 from posepipe.models.detector import BINS, PersonDetector, anchor_points
+from posepipe.training.detector import DetectorModule
 from posepipe.training.detector_data import training_pictures
 from posepipe.training.detector_narrow import kept_channels, refit, slimmed
 from posepipe.training.detector_slim import SlimModule, Taps, imitation_loss, relative_error, taps_session
-from posepipe.training.recipe import EngineRecipe, SlimDetectorRecipe
+from posepipe.training.recipe import DetectorRecipe, EngineRecipe, SlimDetectorRecipe
 
 SIZE = 64
 POINTS, STRIDES = anchor_points(SIZE, SIZE)
@@ -128,6 +129,26 @@ def test_the_teacher_says_the_same_on_onnx_runtime(published, views):
     with torch.no_grad():
         for fast, slow in zip(session.run(None, {"image": views.numpy()}), Taps(published)(views), strict=True):
             np.testing.assert_allclose(fast, slow, atol=1e-4)
+
+
+@pytest.mark.parametrize("slim", [True, False])
+def test_half_precision_trains_and_validates(slim, published, views, monkeypatch):
+    """Engines are made in float32 inside a bfloat16 step, and answers come back as numpy can hold them."""
+    module: DetectorModule
+    if slim:
+        module = SlimModule(slimmed(published, views), published, SlimDetectorRecipe(whole=True, size=SIZE), [])
+    else:
+        module = DetectorModule(PersonDetector(), DetectorRecipe(size=SIZE), [])
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    boxes, kind = torch.tensor([[[4.0, 4.0, 40.0, 60.0]]]).repeat(len(views), 1, 1), torch.ones(len(views), 1).long()
+    batch = {"image": views.permute(0, 2, 3, 1).to(torch.uint8), "boxes": boxes, "kind": kind}
+    picture = torch.zeros(1, 3, 416, 416)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = module.training_step(batch, 0)
+        with torch.no_grad():
+            module.validation_step((torch.tensor([0]), picture, torch.ones(1, 4)), 0)
+    assert torch.isfinite(loss)
+    assert loss.dtype == torch.float32
 
 
 def test_pictures_to_learn_on_are_not_held_out_and_not_of_a_test_part():
