@@ -15,7 +15,7 @@ from posepipe.config import cache_root
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, OutputError
 from posepipe.io.atomic import file_state, output_errors
-from posepipe.io.video import open_video
+from posepipe.io.video import is_video, open_video
 
 __all__ = [
     "extract_frames",
@@ -29,14 +29,12 @@ __all__ = [
 
 #: beside a video's frames: `file_state` of the file they were taken from
 _RECEIPT = ".video"
-_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """Video files of a folder and of its ``videos`` folder by their name without suffix, in order of the names."""
     folders = [f for f in (folder, folder / "videos") if f.is_dir()]
-    files = (p for f in folders for p in f.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
-    return {p.stem: p for p in sorted(files)}
+    return {p.stem: p for p in sorted(p for f in folders for p in f.iterdir() if is_video(p))}
 
 
 def videos_of_set(path: Path, images: Path | None) -> dict[str, Path]:

@@ -14,7 +14,19 @@ from posepipe.io.pictures import CameraReader, PictureReader, is_picture, natura
 from posepipe.io.reader import VideoInfo, VideoReader
 from posepipe.io.writer import VideoWriter
 
-__all__ = ["VideoInfo", "VideoReader", "VideoWriter", "open_video"]
+__all__ = ["VideoInfo", "VideoReader", "VideoWriter", "is_video", "open_video"]
+
+_SUFFIXES = frozenset(
+    """
+    .264 .265 .3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mjpeg .mjpg .mkv
+    .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogv .qt .ts .vob .webm .wmv .y4m
+    """.split()  # noqa: SIM905
+)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its name; hidden files are none."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def open_video(source: str | Path | int, *, max_pixels: int = Config.max_pixels, fps: float = 25.0) -> VideoReader:

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from posepipe.io.container import without_secrets
 from posepipe.io.pictures import is_picture
+from posepipe.io.video import is_video
 
 __all__ = ["Job", "plan"]
 
-_VIDEO = frozenset(
-    """
-    .264 .265 .3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mjpeg .mjpg .mkv
-    .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogv .qt .ts .vob .webm .wmv .y4m
-    """.split()  # noqa: SIM905
-)
 _NAMED = 5
 
 
@@ -93,7 +88,7 @@ def _expand(item: str, tell: Callable[[str], None]) -> Iterator[tuple[str | int,
     """Sources of one argument, each with the stem of its name."""
     path = Path(item)
     if path.is_dir():
-        videos = [p for p in _children(path) if _is_video(p)]
+        videos = [p for p in _children(path) if is_video(p)]
         if videos:
             _tell_others(path, tell)
         yield from ((str(v), v.stem) for v in videos)
@@ -115,16 +110,11 @@ def _expand(item: str, tell: Callable[[str], None]) -> Iterator[tuple[str | int,
         yield item, path.stem
 
 
-def _is_video(path: Path) -> bool:
-    """Whether a file is a video by its name; hidden files are none."""
-    return path.suffix.lower() in _VIDEO and not path.name.startswith(".")
-
-
 def _tell_others(folder: Path, tell: Callable[[str], None]) -> None:
     """Say what in a folder of videos is neither video nor picture, and which folders in it hold videos."""
-    seen = [p for p in _children(folder) if not (p.name.startswith(".") or _is_video(p) or is_picture(p))]
+    seen = [p for p in _children(folder) if not (p.name.startswith(".") or is_video(p) or is_picture(p))]
     files = [p.name for p in seen if not p.is_dir()]
-    folders = [f"{p.name}/" for p in seen if p.is_dir() and any(map(_is_video, _children(p)))]
+    folders = [f"{p.name}/" for p in seen if p.is_dir() and any(map(is_video, _children(p)))]
     whys = "no videos by their names", f"a pattern such as '{folder}/**/*.mp4' takes their videos along"
     for names, why in zip((files, folders), whys, strict=True):
         if names:

@@ -164,6 +164,13 @@ def test_extraction_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert sorted(find_videos(tmp_path)) == ["clip00", "clip01"]
 
 
+def test_videos_of_a_set_are_those_that_run_takes(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("a.MTS", "b.3gp", "c.txt", ".d.mp4", "videos/e.ogv", "videos/f.jpg"):
+        (tmp_path / name).touch()
+    assert sorted(find_videos(tmp_path)) == ["a", "b", "e"]
+
+
 def test_frames_of_a_video_that_changed_are_taken_anew(tmp_path: Path) -> None:
     people, video = video_set(1, 3), tmp_path / "clip00.avi"
     write_video(video, [1, 2, 3])
