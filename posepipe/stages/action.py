@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import UsageError, WeightsError
-from posepipe.io.schema import SCORE_DECIMALS, rounded
+from posepipe.io.schema import SCORE_DECIMALS, rounded, skeleton_from_json
 from posepipe.skeleton import Skeleton
 from posepipe.stages import WindowRecogniser
 from posepipe.stages.engine import Engine
@@ -19,7 +19,7 @@ from posepipe.streams.spans import SpanRules, WindowLog, decide
 from posepipe.streams.windows import TimeWindow, TimeWindows, windows_of
 from posepipe.types import Action, FrameResult, PoseStream
 from posepipe.volumes.clips import HeatmapRecipe
-from posepipe.volumes.maps import keypoint_maps
+from posepipe.volumes.maps import keypoint_maps, limb_maps
 from posepipe.volumes.window import Window, compact_box
 
 __all__ = ["DEFAULT_WINDOW_S", "LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
@@ -29,8 +29,9 @@ LEAST_PX = 24.0
 #: seconds of a window where the card says none
 DEFAULT_WINDOW_S = 2.0
 _Float: TypeAlias = NDArray[np.floating]
-# Makes one row of a network's input of keypoints (T,K,2) px and scores (T,K) in a square.
-_Draw: TypeAlias = Callable[[_Float, _Float, Window, HeatmapRecipe], NDArray[np.float32]]
+_Limbs: TypeAlias = NDArray[np.int64]
+# Makes one row of a network's input of keypoints (T,K,2) px, scores (T,K) and limbs (E,2) in a square.
+_Draw: TypeAlias = Callable[[_Float, _Float, _Limbs, Window, HeatmapRecipe], NDArray[np.float32]]
 # Four windows lie over every moment.
 _OVERLAP = 4
 
@@ -38,7 +39,8 @@ _OVERLAP = 4
 class OnnxActions:
     """An action network in an ONNX file, on one person's keypoints over time.
 
-    One input: maps of the keypoints, float32 (N,K,T,h,w) in [0,1], or the keypoints themselves, float32 (N,T,K,3): x
+    One input: maps of the keypoints and, where the card says ``limbs``, of the limbs of its ``skeleton_full`` behind
+    them, float32 (N,K+E,T,h,w) in [0,1]; or the keypoints themselves, float32 (N,T,K,3): x
     and y in cells of the square about them all, and the score, 0 = missing. Output ``fine`` (N,A) probabilities. The
     card in the file says the ``labels``, the names of the ``keypoints``, how the input is made (``size``, ``cells``,
     ``keypoint_score``, of maps ``sigma``), how many seconds a window has (``window_s``), the ``temperature`` that makes
@@ -77,14 +79,16 @@ class OnnxActions:
     def __init__(self, path: str | Path, skeleton: Skeleton, *, device: str = "auto", threads: int = 0) -> None:
         self.weights = Path(path)
         engine = Engine(path, device=device, threads=threads, batch=16)
-        joints, frames, size, self._draw = _input_of(engine)
+        channels, frames, size, self._draw = _input_of(engine)
         self._engine, self._fine = engine, engine.outputs.index("fine")
         self.labels = texts(engine, "labels")
         names = texts(engine, "keypoints")
         self.samples = _whole(engine, "frames", frames)
         size = _whole(engine, "size", size)
-        if joints not in (None, len(names)):
-            raise WeightsError(f"the card in {path} names {len(names)} keypoints for an input of {joints}")
+        self._limbs = _limbs_of(engine, names)
+        if channels not in (None, len(names) + len(self._limbs)):
+            told = f"{len(names)} keypoints" + (f" and {len(self._limbs)} limbs" if len(self._limbs) else "")
+            raise WeightsError(f"the card in {path} names {told} for an input of {channels}")
         self.skeleton = skeleton
         self._places = keypoint_places(names, skeleton, self.weights)
         # Networks that were trained on whole clips, whatever their length, say 0 seconds.
@@ -128,7 +132,7 @@ class OnnxActions:
         if box is None or (box[2] - box[0]) < LEAST_PX:
             return None
         size = self._recipe.size
-        return self._draw(xy, score, Window.of(box).resized(size, size), self._recipe)
+        return self._draw(xy, score, self._limbs, Window.of(box).resized(size, size), self._recipe)
 
     def recognise(self, stream: PoseStream) -> list[Action]:
         """What one person did, from the whole stream: spans that do not overlap."""
@@ -202,7 +206,7 @@ def texts(engine: Engine, name: str) -> tuple[str, ...]:
 
 
 def _input_of(engine: Engine) -> tuple[int | None, int | None, int | None, _Draw]:
-    """Keypoints, frames and cells of the input, None where the graph leaves them free, and what makes it of a window.
+    """Channels, frames and cells of the input, None where the graph leaves them free, and what makes it of a window.
 
     Raises
     ------
@@ -223,12 +227,31 @@ def _input_of(engine: Engine) -> tuple[int | None, int | None, int | None, _Draw
     )
 
 
-def _maps(xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
-    """(K,T,h,w) maps of keypoints (T,K,2) px and scores (T,K)."""
-    return keypoint_maps(square.points(xy, recipe.cells)[None], score[None], square.size, recipe.sigma)
+def _limbs_of(engine: Engine, names: Sequence[str]) -> _Limbs:
+    """(E,2) places among the keypoints of the limbs that have maps, (0,2) where none have."""
+    if not engine.card.get("limbs"):
+        return np.zeros((0, 2), np.int64)
+    try:
+        skeleton = skeleton_from_json(engine.card.get("skeleton_full"))
+    except ValueError as error:
+        raise WeightsError(f"the card in {engine.path} has limbs and no skeleton_full: {error}") from error
+    if skeleton.keypoints != tuple(names) or not skeleton.edges:
+        raise WeightsError(
+            f"the card in {engine.path} has a skeleton_full that does not fit",
+            got=f"{len(skeleton)} keypoints, {len(skeleton.edges)} limbs",
+            expected="the keypoints of the card in their order, and limbs",
+        )
+    return skeleton.edge_index
 
 
-def _points(xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
+def _maps(xy: _Float, score: _Float, limbs: _Limbs, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
+    """(K+E,T,h,w) maps of keypoints (T,K,2) px and scores (T,K), and of limbs (E,2) behind them."""
+    places, there = square.points(xy, recipe.cells)[None], score[None]
+    maps = keypoint_maps(places, there, square.size, recipe.sigma)
+    return np.concatenate([maps, limb_maps(places, there, limbs, square.size, recipe.sigma)]) if len(limbs) else maps
+
+
+def _points(xy: _Float, score: _Float, _limbs: _Limbs, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
     """(T,K,3) places in cells and scores of the same."""
     return np.concatenate([square.points(xy, recipe.cells), score[..., None]], -1).astype(np.float32)
 

@@ -23,6 +23,7 @@ from posepipe.datasets.action_views import TestViews, TrainingViews, ViewForm
 from posepipe.datasets.actions_npz import write_action_npz
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.skeleton import COCO17
+from posepipe.stages.action import OnnxActions
 from posepipe.training.action import fit_action, train_action
 from posepipe.training.action_batch import collate, mix
 from posepipe.training.action_card import load_action, onnx_card
@@ -30,6 +31,7 @@ from posepipe.training.action_recipe import ActionExport, ActionRecipe, ActionSo
 from posepipe.training.action_sources import hold_out, read_sources, training_parts
 from posepipe.training.action_test import TestPlan, average, predict, predict_onnx
 from posepipe.training.recipe import EngineRecipe
+from posepipe.types import PoseStream
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -219,6 +221,28 @@ def test_all_files_of_a_network_say_the_same(trained: Path) -> None:
     about = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
     assert (about["kind"], about["frames"], about["size"], about["name"]) == ("action", 8, 16, "net")
     assert len(about["safetensors_sha256"]) == 64
+
+
+def test_a_network_of_keypoints_and_limbs_runs_in_the_pipeline(trained: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    clips = tiny_set().of_part("test")
+    stage = OnnxActions(trained / "net.onnx", clips.skeleton)
+    right = []
+    for sample in clips.samples:
+        xy, score = sample.xy[0, ::2][:8], sample.score[0, ::2][:8]
+        boxes, index = np.concatenate([xy.min(1), xy.max(1)], 1), np.arange(8)
+        stream = PoseStream(1, index, index / 8, xy, score, boxes, np.ones(8, bool), clips.skeleton)
+        right.append(stage.classify([stream])[0].argmax() == sample.label)
+    assert np.mean(right) > 0.8
+    model = onnx.load(trained / "net.onnx")
+    about = json.loads(model.metadata_props[0].value)
+    # A limb that is not there; no skeleton; the maps of keypoints alone, for a network of more.
+    fewer = about["skeleton_full"] | {"edges": about["skeleton_full"]["edges"][:2]}
+    for change in ({"skeleton_full": fewer}, {"skeleton_full": None}, {"limbs": False}, {"keypoints": list("abcd")}):
+        model.metadata_props[0].value = json.dumps(about | change)
+        onnx.save(model, tmp_path / "wrong.onnx")
+        with pytest.raises((WeightsError, UsageError), match=r"keypoints|skeleton_full"):
+            OnnxActions(tmp_path / "wrong.onnx", clips.skeleton)
 
 
 def test_probabilities_of_views_are_averaged(trained: Path) -> None:
