@@ -53,7 +53,7 @@ def own(path: Path, *, flip: bool) -> Estimator:
         maps = session.run(None, {"image": batch})[0]
         if flip:
             maps = (maps[:1] + maps[1:, COCO17.mirror, :, ::-1]) / 2
-        xy, score = decode_posterior(maps, np.array(about["kernel_sigmas"]))
+        xy, score = decode_posterior(maps, np.array(about["kernel_sigmas"]), about.get("sigma", 0.0))
         return affine_points(invert_affine(matrix), cells_to_crop(xy[0], stride)), score[0]
 
     return estimate

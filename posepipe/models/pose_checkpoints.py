@@ -134,7 +134,13 @@ def _three(path: Path, card: Mapping[str, Any], key: str) -> tuple[float, float,
 
 
 def pose_card(
-    network: str, keypoints: int, input_size: tuple[int, int], *, decode: str, cells: str = "centre", sigma: float = 2.0
+    network: str,
+    keypoints: int,
+    input_size: tuple[int, int],
+    *,
+    decode: str,
+    cells: str = "centre",
+    sigma: float | None = None,
 ) -> dict[str, Any]:
     """What a reader of a pose network's maps must know.
 
@@ -151,7 +157,8 @@ def pose_card(
     cells
         ``centre``, ``corner`` or ``aligned``: where cells lie in the crop (:class:`posepipe.heatmaps.CellGrid`).
     sigma
-        Deviation of the gaussians that the network was trained on, in cells; used by ``dark``.
+        Deviation of the gaussians that the network was trained on, in cells; used by ``dark`` (None: 2) and
+        ``posterior`` (None: not known).
     """
     card: dict[str, Any] = {
         "kind": "sppe",
@@ -162,8 +169,8 @@ def pose_card(
         "decode": decode,
         "cells": cells,
     }
-    if decode == "dark":
-        card["sigma"] = sigma
+    if decode == "dark" or sigma is not None:
+        card["sigma"] = 2.0 if sigma is None else sigma
     if keypoints == len(COCO17):
         card |= {"skeleton": COCO17.name, "keypoints": list(COCO17.keypoints)}
     return card

@@ -39,7 +39,8 @@ class ReadingCard:
     cells
         Where cells lie in the crop; see :class:`posepipe.heatmaps.CellGrid`.
     sigma
-        Deviation in cells of the gaussians that the network was trained on; used by ``dark``.
+        Deviation in cells of the gaussians that the network was trained on; used by ``dark`` and ``posterior``, where 0
+        is an unknown one.
     padding
         Factor on the person's box.
     skeleton
@@ -64,12 +65,13 @@ class ReadingCard:
                 got=f"decode {decode!r}, cells {cells!r}, skeleton {name!r}",
                 expected=f"decode {', '.join(_DECODES)}; cells {', '.join(_CELLS)}; skeleton {COCO17.name}",
             )
-        numbers = {"sigma": card.get("sigma", 2.0), "padding": card.get("padding", 1.25)}
-        for key, value in numbers.items():
+        known = {key: card[key] for key in ("sigma", "padding") if key in card}
+        for key, value in known.items():
             if type(value) not in (int, float) or not 0 < value < 1000:
                 raise WeightsError(
                     f"the card of {path} has a bad {key}", got=repr(value)[:60], expected="a positive number"
                 )
+        numbers = {"sigma": 0.0 if decode == "posterior" else 2.0, "padding": 1.25} | known
         return cls(cast("Any", decode), cast("Any", cells), float(numbers["sigma"]), float(numbers["padding"]), COCO17)
 
 
@@ -102,7 +104,7 @@ class MapReader:
         if broken.any():
             maps = np.where(broken[..., None, None], np.float32(0), maps)
         if self._card.decode == "posterior":
-            cells, score = decode_posterior(maps, self._kernels)
+            cells, score = decode_posterior(maps, self._kernels, self._card.sigma)
         elif self._card.decode == "dark":
             cells, score = decode_dark(maps, self._card.sigma)
         elif self._card.decode == "quarter":

@@ -129,7 +129,8 @@ class PoseModule(EngineModule):
             return decode_peaks(maps.cpu().numpy())[0]
         posterior = maps.flatten(2).softmax(-1).view_as(maps).cpu().numpy()
         size = (self.pose_recipe.height, self.pose_recipe.width)
-        return decode_posterior(posterior, oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, PADDING))[0]
+        kernels = oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, PADDING)
+        return decode_posterior(posterior, kernels, self.pose_recipe.sigma)[0]
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean OKS over people with at least 5 joints: labelled by people, by a network, and their mean.

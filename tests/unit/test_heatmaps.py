@@ -59,6 +59,18 @@ def test_the_score_is_the_expected_oks_of_the_answer() -> None:
     assert decode_posterior(maps, KERNEL)[1][0, 0] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [1.61, 2.26, 5.1])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+def test_what_the_network_learned_as_a_place_is_not_doubt(kernel: float, spread: float) -> None:
+    """A joint that is `spread` cells unsure scores as it does without the gaussian that was learned in its place."""
+    points, kernels = np.full((1, 17, 2), 24.0), np.full(17, kernel)
+    blurred, sharp = posterior(points, np.hypot(1.5, spread)), posterior(points, max(spread, 0.05))
+    xy, score = decode_posterior(blurred, kernels, 1.5)
+    np.testing.assert_allclose(xy, points, atol=0.02)
+    np.testing.assert_allclose(score, decode_posterior(sharp, kernels)[1], atol=0.04)
+    assert (score >= decode_posterior(blurred, kernels)[1]).all()
+
+
 def test_of_two_places_the_one_with_more_mass_around_it_wins() -> None:
     broad, narrow = posterior(np.full((1, 1, 2), 12.0), 2.0), posterior(np.full((1, 1, 2), 40.0), 0.4)
     xy, _ = decode_posterior(0.6 * broad + 0.4 * narrow, np.array([5.0]))
