@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,9 +117,25 @@ def test_maps_that_are_not_finite_are_missing_keypoints(tmp_path):
     assert np.isfinite(out.xy).all()
 
 
-def test_a_network_without_a_card_gets_imagenet_pixels_and_peaks(tmp_path):
-    import json
+def test_scores_of_small_joints_allow_for_the_gaussians_of_the_training(tmp_path):
+    """A map as sure as the training's targets: certain, where the card says how wide those were."""
+    size, down, across = (256, 192), *np.mgrid[:64, :48]
+    maps = np.exp(-((across - 24) ** 2 + (down - 30) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    maps = np.repeat(maps[None] / maps.sum(), 17, 0)
+    frame, box = Frame(0, 0.0, np.zeros((256, 192, 3), np.uint8)), people([20, 25, 172, 231])
+    scores = {}
+    for sigma in (None, 1.5):
+        card = POSTERIOR if sigma is None else POSTERIOR | {"sigma": sigma}
+        about = {"posepipe": json.dumps(card)}
+        path = fixed_net(tmp_path / f"{sigma}.onnx", {"heatmaps": maps}, ["N", 3, *size], about)
+        scores[sigma] = OnnxPose(path, device="cpu").estimate([frame], [box])[0].score[0]
+    eyes, hips = [1, 2], [11, 12]
+    assert (scores[1.5] > 0.97).all()
+    assert (scores[None][eyes] < 0.6).all()
+    assert (scores[None][hips] > 0.9).all()
 
+
+def test_a_network_without_a_card_gets_imagenet_pixels_and_peaks(tmp_path):
     from onnx import helper
     from tiny_nets import save
 
