@@ -222,8 +222,6 @@ def test_pictures_wider_than_opencv_can_warp():
 
 def cell_net(path, size, cells, **card):
     """Every map is the red channel at the places of its cells: a network trained with that convention."""
-    import json
-
     from onnx import helper
     from tiny_nets import save
 
@@ -271,8 +269,6 @@ def test_the_card_says_how_maps_are_read(tmp_path, cells, decode):
 
 
 def test_a_network_without_a_card_counts_from_the_corner(tmp_path):
-    import json
-
     import onnx
 
     model = onnx.load(cell_net(tmp_path / "net.onnx", (128, 96), "corner"))
@@ -286,8 +282,6 @@ def test_a_network_without_a_card_counts_from_the_corner(tmp_path):
 
 def test_a_flip_test_swaps_left_and_right_and_averages(tmp_path):
     """A network that answers by halves of the picture: left keypoints see red, right ones see green."""
-    import json
-
     from onnx import helper
     from tiny_nets import save
 
