@@ -140,6 +140,28 @@ class Teacher:
         return functional.grid_sample(seen, places, mode="bilinear", padding_mode="border", align_corners=True)
 
 
+class _Pair(Teacher):
+    """Two teachers: of every joint the mean of what they teach, each weighted by how sure it is."""
+
+    def __init__(self, first: Teacher, second: Teacher) -> None:
+        # What they teach sums to 1 and has the student's width and cells already.
+        super().__init__(first._run, None, posterior=True, cells="centre")
+        self._both = (first, second)
+
+    def to(self, device: torch.device) -> None:
+        """Move both to the student's device."""
+        for teacher in self._both:
+            teacher.to(device)
+
+    @torch.no_grad()
+    def look(self, image: Tensor, maps: tuple[int, int]) -> Tensor:
+        """The mean of both; its greatest value is the mean of how sure they are, each weighted by itself."""
+        taught, sure = (torch.stack(parts) for parts in zip(*(t(image, maps) for t in self._both), strict=True))
+        share = sure / sure.sum(0).clamp_min(1e-9)
+        seen = (share[..., None, None] * taught).sum(0)
+        return seen * ((share * sure).sum(0) / seen.amax((-2, -1)).clamp_min(1e-9))[..., None, None]
+
+
 def _mass_about_peak(posterior: Tensor) -> Tensor:
     """The greatest share of a map (N,K,h,w) under a gaussian window of peak 1: (N,K) in [0,1].
 
@@ -156,7 +178,7 @@ def _mass_about_peak(posterior: Tensor) -> Tensor:
 def load_teacher(
     recipe: DistilRecipe, keypoints: int, size: tuple[int, int], threads: int, *, sigma: float = PEAK_SIGMA
 ) -> Teacher:
-    """The teacher that a recipe names.
+    """The teacher that a recipe names, or both of them as one.
 
     Parameters
     ----------
@@ -174,13 +196,17 @@ def load_teacher(
     Raises
     ------
     WeightsError
-        The file is missing, of an unknown kind, or gives other maps.
+        A file is missing, of an unknown kind, or gives other maps.
     MissingExtraError
         An .xml file without openvino.
     """
-    path = Path(recipe.teacher)
+    teachers = [_load(path, keypoints, size, threads, sigma) for path in recipe.files]
+    return teachers[0] if len(teachers) == 1 else _Pair(*teachers)
+
+
+def _load(path: Path, keypoints: int, size: tuple[int, int], threads: int, sigma: float) -> Teacher:
     if not path.is_file():
-        raise WeightsError(f"no such teacher: {path}", hint="Name a file in [distil] teacher")
+        raise WeightsError(f"no such teacher: {path}", hint="Name a file in [distil] teacher or second")
     loaders = {".onnx": _onnx, ".xml": _openvino}
     teacher = loaders.get(path.suffix, _checkpoint)(path, threads)
     teacher.sharpen_to(sigma)

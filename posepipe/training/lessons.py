@@ -50,21 +50,22 @@ class Lessons:
 
 
 def load_lessons(
-    teacher: Teacher, file: Path, people: Sequence[Person], samples: KeypointSamples, folder: Path
+    teacher: Teacher, files: Sequence[Path], people: Sequence[Person], samples: KeypointSamples, folder: Path
 ) -> Lessons:
     """A teacher's maps of everybody, from `folder` if they were made before, else made now and kept there.
 
     Parameters
     ----------
-    teacher, file
-        The teacher, and the file it was read from, by whose SHA-256 kept maps are known.
+    teacher, files
+        The teacher, and the files it was read from, by whose SHA-256 kept maps are known.
     people, samples
         P people, and their samples without an augmentation.
     folder
         Where caches lie: 52 kB a person for 17 maps of 64x48.
     """
     size = (samples.size[0] // samples.stride, samples.size[1] // samples.stride)
-    key = f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)} {sha256_of(file)}"
+    teachers = " ".join(map(sha256_of, files))
+    key = f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)} {teachers}"
     path = folder / f"lessons_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -212,8 +212,8 @@ def _training_data(known: LabelledPeople, recipe: PoseRecipe, teacher: Teacher |
     crops = _crops(known.people)
     samples = _samples(crops, recipe, recipe.augmentation)
     if teacher is not None and recipe.distil.once:
-        upright, file = _samples(crops, recipe, None), Path(recipe.distil.teacher)
-        samples.lessons = load_lessons(teacher, file, known.people, upright, cache_root() / "crops")
+        upright = _samples(crops, recipe, None)
+        samples.lessons = load_lessons(teacher, recipe.distil.files, known.people, upright, cache_root() / "crops")
     return TrainingData(samples, order)
 
 

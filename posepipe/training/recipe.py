@@ -7,10 +7,12 @@ No torch here: a recipe is read and checked before anything heavy is imported. T
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from posepipe.datasets.augmentation import Augmentation
 from posepipe.errors import ConfigError
+from posepipe.io.weights import weights_path
 from posepipe.training.table import setting, tables
 
 TARGETS = ("posterior", "gaussian")
@@ -114,9 +116,20 @@ class DistilRecipe:
     teacher: str = setting(
         "", "pose network to learn from: .ckpt, .safetensors or .pth, .onnx with a card, .xml of OpenVINO (peak maps)"
     )
+    second: str = setting("", "another teacher (small: the embedded network); of both the surer one is heard more")
     weight: float = setting(1.0, "of the teacher's loss for joints that labels lack", low=0.0)
     labelled_weight: float = setting(0.3, "of the teacher's loss for joints that have a label", low=0.0)
     once: bool = setting(False, "the teacher looks at every upright crop once, and its maps are varied with the crop")
+
+    def __post_init__(self) -> None:
+        if self.second and not self.teacher:
+            raise ConfigError("distil.second without distil.teacher", hint="Name a single teacher in distil.teacher")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The teachers' files."""
+        names = [name for name in (self.teacher, self.second) if name]
+        return tuple(weights_path("sppe_small") if name == "small" else Path(name) for name in names)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
 
 from label_sets import alphapose_row, person, write_json, write_video
+from tiny_nets import fixed_net
 from tiny_people import make_coco
 
 from posepipe.config import data_root
@@ -24,6 +26,7 @@ from posepipe.datasets.exclusions import write_exclusions
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.heatmaps import CellGrid, encode_gaussian
+from posepipe.io.weights import weights_path
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
 from posepipe.skeleton import COCO17
 from posepipe.training.distil import Teacher, load_teacher
@@ -253,7 +256,7 @@ def test_lessons_are_made_once(root: Path, tmp_path: Path) -> None:
     people = Reader(root).people(Source(path="train.json", images="images"))
     (tmp_path / "teacher.xml").write_bytes(b"weights")
     made, again = (
-        load_lessons(teacher, tmp_path / "teacher.xml", people, labelled(root, None), tmp_path) for _ in range(2)
+        load_lessons(teacher, [tmp_path / "teacher.xml"], people, labelled(root, None), tmp_path) for _ in range(2)
     )
     assert sum(looks) == 2 * len(people)  # upright and mirrored
     again = copy.copy(again)  # by its state, as it goes to a process that loads data
@@ -264,8 +267,32 @@ def test_lessons_are_made_once(root: Path, tmp_path: Path) -> None:
     # The mean of an answer at column 9 and one at column 9 of the mirror image.
     assert maps[0, 9, 9] == maps[0, 9, 47 - 9] == maps.max() == round(255 / 2)
     (tmp_path / "teacher.xml").write_bytes(b"other weights")
-    load_lessons(teacher, tmp_path / "teacher.xml", people, labelled(root, None), tmp_path)
+    load_lessons(teacher, [tmp_path / "teacher.xml"], people, labelled(root, None), tmp_path)
     assert sum(looks) == 4 * len(people)
+
+
+def test_of_two_teachers_the_surer_one_is_heard_more(root: Path, tmp_path: Path) -> None:
+    """The embedded network as a second teacher of itself alone, and beside a file that is sure of the first cell."""
+    crops = labelled(root, None)
+    image = torch.from_numpy(np.stack([crops[i]["image"] for i in range(2)])).permute(0, 3, 1, 2).float()
+    small = weights_path("sppe_small")
+    alone, sure = load_teacher(DistilRecipe(teacher=str(small)), 17, (256, 192), 1, sigma=1.5)(image, (64, 48))
+    twice = load_teacher(DistilRecipe(teacher=str(small), second="small"), 17, (256, 192), 1, sigma=1.5)
+    maps, confidence = twice(image, (64, 48))
+    torch.testing.assert_close(maps, alone, atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(confidence, sure, atol=1e-6, rtol=1e-3)
+
+    corner = np.zeros((17, 64, 48), np.float32)
+    corner[:, 0, 0] = 0.25  # a peak: a quarter sure
+    about = json.dumps({"input_size": [256, 192], "decode": "peaks", "cells": "centre"})
+    path = fixed_net(tmp_path / "corner.onnx", {"heatmaps": corner}, ["N", 3, 256, 192], {"posepipe": about})
+    pair = load_teacher(DistilRecipe(teacher=str(path), second="small"), 17, (256, 192), 1, sigma=1.5)
+    maps, confidence = pair(image, (64, 48))
+    torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(2, 17))
+    torch.testing.assert_close(maps[..., 0, 0], (0.25 + sure * alone[..., 0, 0]) / (0.25 + sure))
+    torch.testing.assert_close(confidence, (0.25**2 + sure**2) / (0.25 + sure))
+    with pytest.raises(ConfigError, match="second"):
+        DistilRecipe(second="small")
 
 
 # ---- data
