@@ -48,7 +48,14 @@ class Teacher:
         Whether its maps sum to 1; else they are peaks whose height is the confidence.
     cells
         Where its cells lie in the crop; see `posepipe.heatmaps.CellGrid`.
+
+    Attributes
+    ----------
+    variant
+        What its looks depend on beside its files.
     """
+
+    variant = ""
 
     def __init__(
         self,
@@ -147,6 +154,7 @@ class _Pair(Teacher):
         # What they teach sums to 1 and has the student's width and cells already.
         super().__init__(first._run, None, posterior=True, cells="centre")
         self._both = (first, second)
+        self.variant = f"at powers {first._power:g} and {second._power:g}"
 
     def to(self, device: torch.device) -> None:
         """Move both to the student's device."""

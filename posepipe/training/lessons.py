@@ -65,7 +65,7 @@ def load_lessons(
     """
     size = (samples.size[0] // samples.stride, samples.size[1] // samples.stride)
     teachers = " ".join(map(sha256_of, files))
-    key = f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)} {teachers}"
+    key = f"{_VERSION} {size} {people_key(people, samples.size, samples.padding)} {teachers}{teacher.variant}"
     path = folder / f"lessons_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

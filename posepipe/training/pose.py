@@ -18,7 +18,7 @@ from posepipe.datasets.crops import CropCache, load_crops
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.datasets.order import MixedOrder
 from posepipe.datasets.people import Person
-from posepipe.errors import UsageError
+from posepipe.errors import UsageError, WeightsError
 from posepipe.heatmaps import decode_peaks, decode_posterior, oks_kernel_sigmas
 from posepipe.io.weights import weights_path
 from posepipe.models.blocks import Normalise
@@ -36,11 +36,11 @@ from posepipe.training.recipe import PoseRecipe
 from posepipe.training.starts import MOVENET_PACKAGE_SHA256, load_movenet, read_tfjs_package, verify_sha256
 from posepipe.training.table import to_table
 
-__all__ = ["PoseModule", "network_card", "start_network", "train_pose"]
+__all__ = ["PoseModule", "crop_size", "network_card", "start_network", "train_pose"]
 
 STRIDE = 4
 PADDING = 1.25
-#: resolution of the crop cache, whatever the input, so that recipes of several sizes read the same one
+#: resolution of the crop cache for inputs of its shape that are no larger: recipes of several sizes read the same one
 CACHE_SIZE = (256, 192)
 #: least trust at which a joint counts in validation, and least number of such joints of a person that counts
 CERTAIN, LEAST_JOINTS = 0.35, 5
@@ -179,6 +179,10 @@ def start_network(recipe: PoseRecipe) -> nn.Module:
         loaded, card = load_pose_checkpoint(weights_path("sppe_small") if recipe.start == "small" else recipe.start)
         if card["network"] != recipe.network:
             raise UsageError(f"{recipe.start} holds another network", got=card["network"], expected=recipe.network)
+        if card.get("skeleton") != COCO17.name:
+            raise WeightsError(
+                f"{recipe.start} is for other joints than COCO's {len(COCO17)}", got=card.get("skeleton")
+            )
         return loaded.train()
     return network
 
@@ -193,8 +197,15 @@ def network_card(network: nn.Module, recipe: PoseRecipe) -> dict[str, Any]:
     return card
 
 
-def _crops(people: Sequence[Person]) -> CropCache:
-    return load_crops(people, CACHE_SIZE, PADDING, cache_root() / "crops")
+def crop_size(recipe: PoseRecipe) -> tuple[int, int]:
+    """(height, width) px for which crops are cached: never smaller than the recipe's input, nor of another shape."""
+    height, width = recipe.height, recipe.width
+    shared = height * CACHE_SIZE[1] == width * CACHE_SIZE[0] and height <= CACHE_SIZE[0]
+    return CACHE_SIZE if shared else (height, width)
+
+
+def _crops(people: Sequence[Person], recipe: PoseRecipe) -> CropCache:
+    return load_crops(people, crop_size(recipe), PADDING, cache_root() / "crops")
 
 
 def _samples(crops: CropCache, recipe: PoseRecipe, augmentation: Augmentation | None) -> KeypointSamples:
@@ -209,7 +220,7 @@ def _training_data(known: LabelledPeople, recipe: PoseRecipe, teacher: Teacher |
         groups=[person.group for person in known.people],
         repeat=known.repeat,
     )
-    crops = _crops(known.people)
+    crops = _crops(known.people, recipe)
     samples = _samples(crops, recipe, recipe.augmentation)
     if teacher is not None and recipe.distil.once:
         upright = _samples(crops, recipe, None)
@@ -244,7 +255,7 @@ def train_pose(recipe: PoseRecipe, folder: Path, *, resume: bool = True, allow_l
     print(f"{len(known.people)} people to train on, {len(held.people)} to validate on", flush=True)
     data = _training_data(known, recipe, teacher)
     validation: DataLoader[Any] = DataLoader(
-        _samples(_crops(held.people), recipe, None),  # type: ignore[arg-type]
+        _samples(_crops(held.people, recipe), recipe, None),  # type: ignore[arg-type]
         batch_size=32,
         **loading(recipe.engine),
     )

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from posepipe.config import data_root
 from posepipe.datasets.exclusions import read_exclusions
 from posepipe.datasets.formats import read_set
-from posepipe.datasets.frames import extract_frames, frames_cache, pictures_at_hand, video_frames, videos_of_set
+from posepipe.datasets.frames import (
+    extract_frames,
+    frame_names,
+    frames_cache,
+    pictures_at_hand,
+    video_frames,
+    videos_of_set,
+)
 from posepipe.datasets.held_out import held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
@@ -72,17 +79,18 @@ class Reader:
         """
         if not source.path:
             raise ConfigError("a source has no path", hint='Give every [[sources]] a path = "..."')
-        left_out = {name for other in source.without for name in read_set(self.root / other).images}
         if source.path.endswith(".npz"):
-            people = self._of_teacher(source, left_out)
+            people = self._of_teacher(source)
         else:
             labels = self._part(source)
+            if source.without:
+                labels = labels.of_images(~self._named(labels, self._labels(source), source))
             people = set_people(labels, hidden_trust=source.hidden_trust, confidence=source.confidence)
         states = _states(self.root / source.states) if source.states else {}
         found = []
         for person in people:
             box, name = person.box, person.image.name
-            if max(box[2] - box[0], box[3] - box[1]) < source.least_px or name in left_out:
+            if max(box[2] - box[0], box[3] - box[1]) < source.least_px:
                 continue
             keys = ((person.video, name), (person.video, ""), ("", name))
             state = next((states[key] for key in keys if key in states), "")
@@ -91,8 +99,10 @@ class Reader:
             found.append(dataclasses.replace(person, located=located, absent=absent, state=state))
         return found
 
-    def _of_teacher(self, source: Source, left_out: set[str]) -> list[Person]:
+    def _of_teacher(self, source: Source) -> list[Person]:
         path = self.root / source.path
+        # Pictures of a teacher's file lie in one folder: they are known by their own names.
+        left_out = {Path(name).name for name in self._without(source)}
         images = self.root / source.images if source.images else path.parent / "images"
         people = teacher_people(
             path, images, box_score=source.box_score, agreement=source.agreement, least_px=0.0,
@@ -101,6 +111,23 @@ class Reader:
         self._names.update(person.image.name for person in people)
         excluded = {name for listed in self._excluded.values() for name in listed.images}
         return [person for person in people if person.image.name not in excluded]
+
+    def _without(self, source: Source) -> set[str]:
+        """Pictures that another set of the source's `without` holds; frames of videos by both their names."""
+        others = [read_set(self.root / other) for other in source.without]
+        return {name for other in others for name in (*other.images, *frame_names(other))}
+
+    def _named(self, labels: KeypointSet, whole: KeypointSet, source: Source) -> NDArray[np.bool_]:
+        """(I,) which images of `labels`, a part of `whole`, are left out. Raises `InputError` if none of `whole` is."""
+        names = self._without(source)
+        if names.isdisjoint(whole.images):
+            raise InputError(
+                f"no picture of {source.path} is left out by without = {list(source.without)}",
+                got=f"names such as {min(names, default='nothing')!r}",
+                expected=f"names such as {whole.images[0]!r}" if whole.images else "pictures",
+                hint="Names must be the same, folders included; leave without out where the sets share nothing",
+            )
+        return np.array([name in names for name in labels.images], bool)
 
     def check_exclusions(self) -> None:
         """Refuse a list that names what no source read so far holds. Raises `InputError`."""

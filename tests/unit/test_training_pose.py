@@ -27,14 +27,15 @@ from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.heatmaps import CellGrid, encode_gaussian
 from posepipe.io.weights import weights_path
-from posepipe.models.pose_checkpoints import load_pose_checkpoint
+from posepipe.models.pose_checkpoints import load_pose_checkpoint, pose_card
+from posepipe.models.pose_networks import pose_network
 from posepipe.skeleton import COCO17
 from posepipe.training.distil import Teacher, load_teacher
 from posepipe.training.engine import averaged_weights
-from posepipe.training.export import export_pose, write_safetensors
+from posepipe.training.export import export_pose, write_safetensors, write_weights
 from posepipe.training.lessons import load_lessons, recall
 from posepipe.training.plan import find_recipe, make_plan, train
-from posepipe.training.pose import PoseModule, start_network
+from posepipe.training.pose import PoseModule, crop_size, start_network
 from posepipe.training.pose_loss import gaussian_loss, gaussian_targets, posterior_loss, teacher_loss
 from posepipe.training.pose_sources import Reader, training_people
 from posepipe.training.recipe import DistilRecipe, PoseRecipe, Source
@@ -295,7 +296,37 @@ def test_of_two_teachers_the_surer_one_is_heard_more(root: Path, tmp_path: Path)
         DistilRecipe(second="small")
 
 
+def test_kept_lessons_of_two_teachers_are_those_of_the_students_width(root: Path, tmp_path: Path) -> None:
+    peak = np.zeros((17, 64, 48), np.float32)
+    peak[:, 10:21, 10:21] = encode_gaussian(np.full((1, 1, 2), 5.0), (11, 11), 2.0)[0, 0]
+    about = json.dumps({"input_size": [256, 192], "decode": "peaks", "cells": "centre"})
+    path = fixed_net(tmp_path / "peak.onnx", {"heatmaps": peak}, ["N", 3, 256, 192], {"posepipe": about})
+    distil = DistilRecipe(teacher=str(path), second=str(path))
+    people = Reader(root).people(Source(path="train.json", images="images"))
+    wide, narrow = (
+        load_lessons(
+            load_teacher(distil, 17, (256, 192), 1, sigma=sigma), distil.files, people, labelled(root, None), tmp_path
+        )
+        for sigma in (2.0, 1.0)
+    )
+    assert ((wide[0] > 32).sum((-2, -1)) > 2 * (narrow[0] > 32).sum((-2, -1))).all()
+
+
 # ---- data
+
+
+def test_crops_are_kept_at_the_resolution_of_the_input(root: Path) -> None:
+    sizes = {(256, 192): (256, 192), (128, 96): (256, 192), (384, 288): (384, 288), (256, 256): (256, 256)}
+    for (height, width), kept in sizes.items():
+        assert crop_size(recipe(root, height=height, width=width)) == kept
+
+
+def test_a_start_for_other_joints_is_refused(root: Path, tmp_path: Path) -> None:
+    network = pose_network("simplebaseline_r18", 26, (128, 96))
+    card = pose_card("simplebaseline_r18", 26, (128, 96), decode="dark")
+    write_weights(network.state_dict(), tmp_path / "halpe.safetensors", card)
+    with pytest.raises(WeightsError, match="other joints"):
+        start_network(recipe(root, network="simplebaseline_r18", start=str(tmp_path / "halpe.safetensors")))
 
 
 def test_sources_are_read_weighed_and_repeated(root: Path) -> None:
@@ -328,6 +359,31 @@ def test_states_are_read_from_a_table(root: Path, tmp_path: Path) -> None:
 def test_small_people_and_pictures_of_other_sources_are_left_out(root: Path) -> None:
     assert Reader(root).people(Source(path="train.json", images="images", least_px=500)) == []
     assert Reader(root).people(Source(path="train.json", images="images", without=("train.json",))) == []
+
+
+def test_pictures_of_another_set_are_left_out_by_their_whole_names(root: Path, tmp_path: Path) -> None:
+    """Names of which a folder is part; what the sets do not share is refused."""
+    labels = json.loads((root / "train.json").read_text("utf-8"))
+    folders = {row["file_name"]: f"{'ab'[i % 2]}/{i // 2}.jpg" for i, row in enumerate(labels["images"])}
+    for row in labels["images"]:
+        old, new = root / "images" / row["file_name"], tmp_path / "images" / folders[row["file_name"]]
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(old.read_bytes())
+        row["file_name"] = folders[row["file_name"]]
+    write_json(tmp_path / "all.json", labels)
+    one = labels["images"][0]["id"]
+    first = labels | {
+        "images": [row for row in labels["images"] if row["id"] == one],
+        "annotations": [row for row in labels["annotations"] if row["image_id"] == one],
+    }
+    write_json(tmp_path / "test.json", first)
+    source = Source(path="all.json", images="images", without=("test.json",))
+    left = {str(p.image.relative_to(tmp_path / "images")) for p in Reader(tmp_path).people(source)}
+    assert left == set(folders.values()) - {"a/0.jpg"}
+    first["images"][0]["file_name"] = "0.jpg"  # not a name of this set
+    write_json(tmp_path / "test.json", first)
+    with pytest.raises(InputError, match="left out"):
+        Reader(tmp_path).people(source)
 
 
 def test_exclusions_leave_out_what_they_name_and_refuse_what_nobody_knows(root: Path) -> None:
