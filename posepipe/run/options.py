@@ -10,7 +10,7 @@ from typing import Any
 from posepipe.errors import UsageError
 from posepipe.streams.shaping import Wanted
 
-__all__ = ["Options", "still_to_make"]
+__all__ = ["Options", "held_streams", "still_to_make"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def still_to_make(options: Options, folder: Path, summary: Mapping[str, Any]) ->
         Their ``run.json``.
     """
     overlay, refined = ((folder / name).exists() for name in ("overlay.mp4", "refined.jsonl"))
-    held = _streams(summary)
+    held = held_streams(summary)
     streams = held if options.streams == Wanted() else options.streams
     if streams == held and overlay >= options.video and refined >= options.refine:
         return None
@@ -75,7 +75,8 @@ def still_to_make(options: Options, folder: Path, summary: Mapping[str, Any]) ->
     )
 
 
-def _streams(summary: Mapping[str, Any]) -> Wanted:
+def held_streams(summary: Mapping[str, Any]) -> Wanted:
+    """What the pose streams of a finished run are, as its ``run.json`` says."""
     try:
         return Wanted(**summary["streams"])
     except (KeyError, TypeError, UsageError):  # of a version that did not say

@@ -13,8 +13,8 @@ from posepipe.report import write_json
 from posepipe.run.actions import acted_header, seen_doing
 from posepipe.run.exports import exports
 from posepipe.run.folder import OUTPUTS, finished, remove_others
+from posepipe.run.options import held_streams
 from posepipe.stages import ActionRecogniser
-from posepipe.streams.shaping import Wanted
 from posepipe.tracking.refine import refine
 from posepipe.types import FrameResult
 
@@ -70,8 +70,9 @@ def refine_folder(
 ) -> Records:
     """Refine the records of a run into the folder ``out``, with the exports that are made from them.
 
-    Where there is a ``recogniser``, it says what the people of the final tracks did. What ``out`` holds and is not made
-    anew (an overlay, say) no longer fits and is removed, which is told to ``tell``.
+    Where there is a ``recogniser``, it says what the people of the final tracks did. In the folder of the run itself
+    the pose streams are again what that run was asked for. What ``out`` holds and is not made anew (an overlay, say)
+    no longer fits and is removed, which is told to ``tell``.
 
     Raises
     ------
@@ -98,14 +99,15 @@ def refine_folder(
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     refined = write_refined(records, out / REFINED, recogniser=recogniser)
-    made = exports(refined, recogniser, Wanted())
+    summary = finished(out)
+    wanted = held_streams(summary or {})
+    made = exports(refined, recogniser, wanted)
     removed = remove_others(out, (*_OF_THE_RUN, REFINED, *made))
     if removed:
         tell(f"removed, being made from other tracks: {', '.join(removed)}")
     for name, write in made.items():
         write(out / name, refined)
-    summary = finished(out)
     if summary is not None:
         counts = {name: (refined.summary or {}).get(name) for name in ("people", "tracks")}
-        write_json(out / "run.json", {**summary, **counts, "refined": True, "streams": asdict(Wanted())})
+        write_json(out / "run.json", {**summary, **counts, "refined": True, "streams": asdict(wanted)})
     return refined

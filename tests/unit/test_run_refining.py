@@ -87,12 +87,12 @@ def test_the_command_refines_a_finished_run_and_its_own_output(
 def test_refining_in_the_folder_of_the_run_leaves_nothing_of_other_tracks(
     shots: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = run(shots, streams=Wanted(kinematics=True))
+    done = run(shots)
     records = done.folder / "records.jsonl"
     line = ["refine", str(records), "-o", str(done.folder), "--no-actions"]
     assert cli.main(line) == 6
     assert cli.main([*line, "--overwrite"]) == 0
-    assert "removed, being made from other tracks: streams.csv, actions.csv, overlay.mp4" in capsys.readouterr().out
+    assert "removed, being made from other tracks: actions.csv, overlay.mp4" in capsys.readouterr().out
     made = {path.name for path in done.folder.iterdir()}
     tables = {"refined.jsonl", "poses.csv", "tracks.txt", "streams.npz", "coco_results.json"}
     assert made == {*tables, "records.jsonl", "run.json"}
@@ -104,6 +104,18 @@ def test_refining_in_the_folder_of_the_run_leaves_nothing_of_other_tracks(
     assert set(whole) == {*tables, "records.jsonl", "run.json", "overlay.mp4", "actions.csv"}
     run(shots, refine=True, overwrite=True)
     assert all((done.folder / name).read_bytes() == whole[name] for name in ("refined.jsonl", "overlay.mp4"))
+
+
+def test_refining_in_the_folder_of_the_run_keeps_the_streams_that_were_asked_for(shots: Path) -> None:
+    wish = Wanted("zero-phase", rate=12.5, kinematics=True, min_frames=4)
+    done = run(shots, streams=wish, video=False)
+    line = ["refine", str(done.folder / "records.jsonl"), "-o", str(done.folder), "--overwrite", "--quiet"]
+    assert cli.main(line) == 0
+    assert Wanted(**json.loads((done.folder / "run.json").read_text())["streams"]) == wish
+    names = ("streams.npz", "streams.csv")
+    refined = [(done.folder / name).read_bytes() for name in names]
+    run(shots, streams=wish, video=False, refine=True, overwrite=True)
+    assert [(done.folder / name).read_bytes() for name in names] == refined
 
 
 def test_the_records_of_another_run_are_left_alone(shots: Path, tmp_path: Path) -> None:
