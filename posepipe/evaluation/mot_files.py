@@ -150,17 +150,18 @@ def pair_files(truth: str | Path, results: str | Path, pattern: str = "tracks.tx
         A folder that holds ``SEQ.txt`` (in MOT17 also ``SEQ-DPM.txt``, ``SEQ-FRCNN.txt``, ``SEQ-SDP.txt``) or
         ``SEQ/<pattern>``, or one file where ``truth`` is one sequence.
     pattern
-        File in the folder of each sequence; a pattern may find several, which count as sequences of their own.
+        File in the folder of each sequence; a pattern may find several, which count as sequences of their own and are
+        named after the sequence and their path in its folder.
 
     Returns
     -------
     pairs, missing
-        The pairs by name, and the names of the sequences that have ground truth only.
+        The pairs, no two of one name, and the names of the sequences that have ground truth only.
 
     Raises
     ------
     InputError
-        There is no ground truth, or no results that belong to it.
+        There is no ground truth, or no results that belong to it, or two files have results of the same name.
     """
     truth, results = Path(truth), Path(results)
     known = _truth_files(truth)
@@ -170,17 +171,36 @@ def pair_files(truth: str | Path, results: str | Path, pattern: str = "tracks.tx
         return [Pair(name, path, results) for name, path in known.items()], []
     pairs, missing = [], []
     for name, path in known.items():
-        flat = [Pair(name + d, path, results / f"{name}{d}.txt") for d in _DETECTORS]
+        # What is a sequence of its own has its own ground truth.
+        flat = {name + d: results / f"{name}{d}.txt" for d in _DETECTORS if not d or name + d not in known}
         deep = sorted((results / name).glob(pattern))
-        many = len(deep) > 1
-        found = [pair for pair in flat if pair.results.is_file()]
-        found += [Pair(f"{name}/{file.stem}" if many else name, path, file) for file in deep]
+        found = [Pair(own, path, file) for own, file in flat.items() if file.is_file()]
+        found += [Pair(_own_name(name, file, results) if len(deep) > 1 else name, path, file) for file in deep]
         pairs += found
         missing += [] if found else [name]
     if not pairs:
         expected = f"SEQ.txt or SEQ/{pattern} with SEQ one of {', '.join(list(known)[:3])} ..."
         raise InputError(f"{results} holds no results of the sequences of {truth}", expected=expected)
+    _refuse_repeats(pairs)
     return pairs, missing
+
+
+def _own_name(name: str, file: Path, results: Path) -> str:
+    """What one of several files in the folder of a sequence is called."""
+    return f"{name}/{file.relative_to(results / name).with_suffix('').as_posix()}"
+
+
+def _refuse_repeats(pairs: list[Pair]) -> None:
+    """Raise `InputError` where two files have one name: the scores of one of them would be lost."""
+    held: dict[str, Path] = {}
+    for pair in pairs:
+        other = held.setdefault(pair.name, pair.results)
+        if other is not pair.results:
+            raise InputError(
+                f"two files hold results of {pair.name}",
+                got=f"{other} and {pair.results}",
+                hint="Move one of them away, or say which are meant with --files",
+            )
 
 
 def _truth_files(path: Path) -> dict[str, Path]:

@@ -77,6 +77,51 @@ def test_files_and_folders_of_runs_are_found(truth: Path, tmp_path: Path, capsys
     assert rows(capsys.readouterr().out)["two"]["GT"] == "0"
 
 
+def test_every_file_is_scored_under_a_name_of_its_own(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = results(tmp_path / "run")
+    for tracker, x in (("sort", 10), ("posesort", 400)):
+        (run / "two" / tracker).mkdir(parents=True)
+        (run / "two" / tracker / "tracks.txt").write_text(tracks((1, 5, x), (2, 5, x)))
+    assert cli.main(["eval", "track", str(truth), str(run), "--files", "*/tracks.txt"]) == 0
+    table = rows(capsys.readouterr().out)
+    assert {name: row["FP"] for name, row in table.items()} == {
+        "two/posesort/tracks": "2",
+        "two/sort/tracks": "0",
+        "COMBINED": "2",
+    }
+
+
+def test_two_files_of_one_name_are_refused(truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = results(tmp_path / "run", one=tracks((1, 5, 10)))
+    (run / "one").mkdir()
+    (run / "one" / "tracks.txt").write_text(tracks((1, 5, 10)))
+    (run / "one" / "tracks.csv").write_text(tracks((1, 5, 10)))
+    assert cli.main(["eval", "track", str(truth), str(run)]) == 3
+    told = capsys.readouterr().err
+    assert "two files hold results of one" in told
+    assert str(run / "one.txt") in told
+    assert str(run / "one" / "tracks.txt") in told
+    (run / "one.txt").unlink()
+    assert cli.main(["eval", "track", str(truth), str(run), "--files", "tracks.*"]) == 3
+    assert "two files hold results of one/tracks" in capsys.readouterr().err
+
+
+def test_a_sequence_that_is_called_as_anothers_detector_has_its_own_truth(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (truth / "one-DPM").mkdir()
+    (truth / "one-DPM" / "gt.txt").write_text(tracks((1, 1, 400)))
+    run = results(tmp_path / "run", **{"one": tracks((1, 5, 10)), "one-DPM": tracks((1, 5, 400))})
+    assert cli.main(["eval", "track", str(truth), str(run)]) == 0
+    table = rows(capsys.readouterr().out)
+    assert {name: (row["FP"], row["GT"]) for name, row in table.items() if name != "COMBINED"} == {
+        "one": ("0", "4"),
+        "one-DPM": ("0", "1"),
+    }
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [
