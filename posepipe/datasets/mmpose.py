@@ -17,14 +17,16 @@ from posepipe.skeleton import Skeleton, named_skeleton
 
 __all__ = ["read_mmpose", "write_mmpose"]
 
+# How the demo scripts begin the name of a result: results_VIDEO.json.
+_PREFIX = "results_"
 _EXPECTED = "a list of instances, a list of frames with instances, or an object with instance_info"
 
 
 def read_mmpose(path: Path) -> KeypointSet:
     """Read predictions: a file of a video (frames with instances), a file of a picture, or a folder of such files.
 
-    Frame numbers stay as the file gives them (the inferencer counts from 0, the demo scripts from 1); frames with
-    nobody are images without people.
+    Frames count from 0, as the inferencer numbers them. The demo scripts write ``results_VIDEO.json`` and number frames
+    from 1: one is taken off, unless a frame 0 is there. Frames with nobody are images without people.
 
     Raises
     ------
@@ -45,16 +47,20 @@ def read_mmpose(path: Path) -> KeypointSet:
 
 def _read_file(path: Path) -> KeypointSet:
     data = json.loads(path.read_text("utf-8"))
-    frames = data["instance_info"] if isinstance(data, dict) else data
-    names = data.get("meta_info", {}).get("keypoint_id2name") if isinstance(data, dict) else None
+    of_demo = isinstance(data, dict)
+    frames = data["instance_info"] if of_demo else data
+    names = data.get("meta_info", {}).get("keypoint_id2name") if of_demo else None
+    origin = path.stem.removeprefix(_PREFIX) if of_demo else path.stem
     still = bool(frames) and "instances" not in frames[0]
     groups = [(-1, frames)] if still else [(int(f["frame_id"]), f["instances"]) for f in frames]
+    if of_demo and not still and all(frame for frame, _ in groups):
+        groups = [(frame - 1, people) for frame, people in groups]
     count = next((len(person["keypoints"]) for _, people in groups for person in people), 17)
     skeleton = _skeleton(count, names)
     rows = Rows(count)
     for frame, people in groups:
-        name = f"{path.stem}.jpg" if still else f"{path.stem}/{frame:06d}.jpg"
-        image = rows.image(name, video="" if still else path.stem, frame=frame)
+        name = f"{origin}.jpg" if still else f"{origin}/{frame:06d}.jpg"
+        image = rows.image(name, video="" if still else origin, frame=frame)
         for person in people:
             joints = np.array(person["keypoints"], np.float64).reshape(count, -1)[:, :2]
             scores = np.array(person.get("keypoint_scores", np.ones(count)), np.float64)
@@ -62,7 +68,7 @@ def _read_file(path: Path) -> KeypointSet:
             score = float(np.array(person.get("bbox_score", 1.0)).reshape(-1)[0])
             track = int(person.get("track_id", person.get("instance_id", -1)))
             rows.person(image, np.column_stack([joints, scores]), box, score=score, track=track)
-    return rows.build(path.stem, skeleton)
+    return rows.build(origin, skeleton)
 
 
 def _skeleton(count: int, names: dict[str, str] | None) -> Skeleton:
@@ -75,11 +81,13 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     """Write a set in the form of mmpose's demo scripts: a JSON file of one video, or a folder, one file a video.
 
     A set of still pictures has one file a picture. Raises :class:`OutputError`, and :class:`UsageError` for a set that
-    mixes pictures and videos.
+    mixes pictures and videos, or has frames without a number.
     """
     videos = people.video_names()
     if videos and "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
+    if videos and (people.frames < 0).any():
+        raise UsageError(f"set {people.name!r} has frames of videos without a number", hint="Write them as COCO")
     groups: dict[str, list[int]] = {}
     for row, video in enumerate(people.videos):
         groups.setdefault(video or str(Path(people.images[row]).with_suffix("")), []).append(row)
@@ -89,7 +97,8 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     single = len(groups) == 1 and path.suffix == ".json"
     names = {str(i): name for i, name in enumerate(people.skeleton.keypoints)}
     for name, rows in groups.items():
-        file = path if single else path / f"{name}.json"
+        # Reading takes the prefix off once.
+        file = path if single else path / f"{_PREFIX if videos and name.startswith(_PREFIX) else ''}{name}.json"
         frames = [_frame(people, row, of_image.get(row, [])) for row in rows]
         content: Any = {"meta_info": {"keypoint_id2name": names}, "instance_info": frames}
         if not videos:
@@ -101,7 +110,7 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
 
 
 def _frame(people: KeypointSet, row: int, members: list[int]) -> dict[str, Any]:
-    return {"frame_id": int(people.frames[row]), "instances": [_instance(people, i) for i in members]}
+    return {"frame_id": int(people.frames[row]) + 1, "instances": [_instance(people, i) for i in members]}
 
 
 def _instance(people: KeypointSet, i: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from label_sets import alphapose_row, person, same, video_set, write_json, write
 from posepipe.datasets.coco import write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.formats import Form, pictures_beside, read_set, recognise, write_set
-from posepipe.datasets.mmpose import read_mmpose
+from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import read_openpose
 from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
 from posepipe.datasets.yolo import read_yolo
@@ -87,6 +87,33 @@ def test_predictions_of_mmpose(tmp_path: Path) -> None:
     turned = read_mmpose(write_json(tmp_path / "d.json", content))
     assert turned.skeleton.keypoints == COCO17.keypoints[::-1]
     np.testing.assert_allclose(map_skeleton(turned)[0].xy[0, 0], points[16])
+
+
+@pytest.mark.parametrize(("given", "expected"), [((1, 2, 5), [0, 1, 4]), ((0, 1, 4), [0, 1, 4])])
+def test_the_demo_of_mmpose_counts_frames_from_one(given: tuple[int, ...], expected: list[int], tmp_path: Path) -> None:
+    one = {"keypoints": person()[:, :2].tolist(), "keypoint_scores": [0.5] * 17, "bbox": [[1, 2, 3, 4]]}
+    frames = [{"frame_id": frame, "instances": [one]} for frame in given]
+    people = read_mmpose(write_json(tmp_path / "results_clip.json", {"meta_info": {}, "instance_info": frames}))
+    assert (people.frames.tolist(), people.video_names()) == (expected, ("clip",))
+    assert people.images[2] == "clip/000004.jpg"
+    # The inferencer's list counts from 0 and is named like the video.
+    listed = read_mmpose(write_json(tmp_path / "results_own.json", frames))
+    assert (listed.frames.tolist(), listed.video_names()) == (list(given), ("results_own",))
+
+
+def test_frames_and_names_of_videos_survive_mmpose(tmp_path: Path) -> None:
+    people = video_set(2, 3)
+    names = {"clip00": "results_a", "clip01": "b"}
+    people = replace(people, videos=tuple(names[video] for video in people.videos))
+    later = people.of_images(people.frames > 0)
+    for name, kept in {"whole": people, "later": later}.items():
+        write_mmpose(kept, tmp_path / name)
+        again = read_mmpose(tmp_path / name)
+        found, expected = (sorted(zip(s.videos, s.frames.tolist(), strict=True)) for s in (again, kept))
+        assert found == expected
+    assert '"frame_id": 1,' in (tmp_path / "whole" / "b.json").read_text()
+    with pytest.raises(UsageError, match="without a number"):
+        write_mmpose(replace(people, frames=people.frames - 1), tmp_path / "other")
 
 
 DLC_ANALYSED = """scorer,net,net,net,net,net,net
