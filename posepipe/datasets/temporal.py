@@ -205,18 +205,12 @@ def filled_up(window: Window, length: int) -> Window:
 def search_starts(steps: int, length: int, overlap: float) -> list[int]:
     """Where windows begin that cover a recording: evenly spaced, the last one ends with it.
 
-    At most ``steps // spacing`` windows are made, one at least, as OpenTAD does (which looks at a last one that ends
-    with the recording by itself twice).
+    One that begins at 0 is enough for a recording of its length or less. OpenTAD makes at most ``steps // spacing``:
+    never fewer than these from an overlap of 0.5 on, but below it the end of a recording would not be searched.
+    It looks twice at a last one that ends with the recording by itself.
     """
-    spacing = max(1, int(length * (1 - overlap)))
-    starts = []
-    for number in range(max(1, steps // spacing)):
-        start = number * spacing
-        if start + length >= steps:
-            starts.append(max(0, steps - length))
-            break
-        starts.append(start)
-    return starts
+    spacing, last = max(1, int(length * (1 - overlap))), max(0, steps - length)
+    return [*range(0, last, spacing), last]
 
 
 def check_recordings(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posepipe.config import data_root
 from posepipe.datasets.temporal import (
@@ -115,8 +118,26 @@ def test_windows_that_are_searched():
     assert search_starts(100, 768, 0.5) == [0]
     assert search_starts(1000, 768, 0.5) == [0, 232]
     assert search_starts(1536, 768, 0.5) == [0, 384, 768]
-    # at most steps // spacing of them: the last half step is left to the one before
     assert search_starts(1100, 768, 0.5) == [0, 332]
+    # with less overlap the end is searched too
+    assert search_starts(1000, 768, 0.25) == [0, 232]
+    assert search_starts(1500, 512, 0.0) == [0, 512, 988]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.integers(1, 80), st.floats(0, 0.95))
+def test_every_step_of_a_recording_is_searched(steps: int, length: int, overlap: float):
+    starts = search_starts(steps, length, overlap)
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    assert starts[-1] == max(0, steps - length)
+    seen = {step for start in starts for step in range(start, start + length)}
+    assert set(range(steps)) <= seen
+    # evenly spaced, and only the last one may stand closer
+    spacing = max(1, int(length * (1 - overlap)))
+    assert all(b - a == spacing for a, b in itertools.pairwise(starts[:-1]))
+    # as many as OpenTAD makes, where those cover the recording
+    assert overlap < 0.5 or len(starts) <= max(1, steps // spacing)
 
 
 @needs_thumos
