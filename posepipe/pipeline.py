@@ -351,8 +351,7 @@ class _Run:
             if sizes != wanted:
                 raise ValueError(f"gave {sizes} poses for {wanted} detections; it must give one for each")
             rounded = [quantise(p) for p in poses]
-        least = self.config.keypoint_score
-        return [p[still_there(p, least)] if w.carried else p for w, p in zip(works, rounded, strict=True)]
+        return [p[still_there(p)] if w.carried else p for w, p in zip(works, rounded, strict=True)]
 
     def follow(self, work: _Work, poses: Poses) -> FrameResult:
         """Give the people of the next frame their ids."""

@@ -20,8 +20,9 @@ from posepipe.types import Detections, Frame, Poses, Tracks
 
 __all__ = ["Anchor", "EveryNth", "OnePerson", "Schedule", "WhenNeeded", "carried_boxes", "make_schedule", "still_there"]
 
-# A person whose box was carried, not detected, is dropped when fewer of the keypoints than this are found.
-_CARRY_FOUND = 0.25
+# A keypoint counts from this score on, whatever is drawn; a person whose box was carried, not detected, is dropped when
+# fewer of the keypoints than this share count.
+_CARRY_SCORE, _CARRY_FOUND = 0.3, 0.25
 _CARRY_OVERLAP = 0.8
 _CARRY_GROWTH = 0.1
 # Fewest keypoints that tell how a body has changed since it was detected, and by how much it may have grown.
@@ -37,24 +38,21 @@ class Anchor(NamedTuple):
     score: float
 
 
-def still_there(poses: Poses, keypoint_score: float) -> NDArray[np.bool_]:
-    """(N,) bool: enough keypoints of the person reach ``keypoint_score``."""
-    return np.asarray((poses.score >= keypoint_score).mean(1) >= _CARRY_FOUND)
+def still_there(poses: Poses) -> NDArray[np.bool_]:
+    """(N,) bool: enough keypoints of the person are found for their box to be carried."""
+    return np.asarray((poses.score >= _CARRY_SCORE).mean(1) >= _CARRY_FOUND)
 
 
 def carried_boxes(
-    last: Tracks,
-    before: Tracks,
-    size: tuple[int, int],
-    keypoint_score: float,
-    anchors: Mapping[int, Anchor] | None = None,
+    last: Tracks, before: Tracks, size: tuple[int, int], anchors: Mapping[int, Anchor] | None = None
 ) -> Detections:
     """Where to look for the people of one frame in the next, when no detector runs on it.
 
     The sides of a box keep the distances from the keypoints that they had when the person was detected, in proportion
     to the body, and move as the keypoints did from the frame before to this one (median). The box grows, by a tenth of
     its size at most, where keypoints have left it (arms that are spread). Keypoints that were hidden on either of the
-    two frames do not count: a body of which less is seen is no smaller.
+    two frames do not count: a body of which less is seen is no smaller. People with too few found keypoints are not
+    carried.
 
     Parameters
     ----------
@@ -62,8 +60,6 @@ def carried_boxes(
         The people of the latest two frames that were worked on.
     size
         (height, width) of the picture in px.
-    keypoint_score
-        Least score of a keypoint that counts. People with too few of them are not carried.
     anchors
         People as they were last detected, by id; for others their own box in ``last`` stands in.
 
@@ -72,14 +68,14 @@ def carried_boxes(
     At most as many boxes as people in ``last``, in their order; one for people whose boxes nearly coincide.
     """
     poses, ids = last.poses, last.track_id.tolist()
-    good = poses.score >= keypoint_score
+    good = poses.score >= _CARRY_SCORE
     step = np.zeros((len(poses), 2), np.float32)
     boxes = np.array(poses.boxes)
     rows = {int(track): row for row, track in enumerate(before.track_id)}
     for row, track in enumerate(ids):
         if track in rows:
             earlier = rows[track]
-            both = good[row] & (before.poses.score[earlier] >= keypoint_score)
+            both = good[row] & (before.poses.score[earlier] >= _CARRY_SCORE)
             if both.any():
                 step[row] = np.median(poses.xy[row][both] - before.poses.xy[earlier][both], axis=0)
         if anchors is not None and track in anchors:
@@ -91,7 +87,7 @@ def carried_boxes(
     boxes = np.concatenate([np.minimum(low, least), np.maximum(high, most)], axis=1)
     height, width = size
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-    keep = still_there(poses, keypoint_score) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    keep = still_there(poses) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     boxes, score = boxes[keep], poses.box_score[keep]
     order = np.sort(nms(boxes, score, _CARRY_OVERLAP))
     return Detections(boxes[order], score[order])
@@ -123,8 +119,7 @@ class Schedule(ABC):
     #: Whether what is decided depends on the results of the frames before: then frames are worked on one by one.
     looks_back = True
 
-    def __init__(self, config: Config) -> None:
-        self.least = config.keypoint_score
+    def __init__(self) -> None:
         self.detected = True
         self.forget()
 
@@ -149,7 +144,7 @@ class Schedule(ABC):
     def boxes(self, frame: Frame) -> Detections:
         """Where people are looked for on a frame without detection."""
         height, width = frame.image.shape[:2]
-        return carried_boxes(self.last, self.before, (height, width), self.least, self.anchors)
+        return carried_boxes(self.last, self.before, (height, width), self.anchors)
 
     def note(self, tracks: Tracks) -> None:
         """Take the people of a frame, as records hold them."""
@@ -159,7 +154,7 @@ class Schedule(ABC):
         for row, track in enumerate(ids):
             if track not in self.anchors:
                 score = float(poses.score[row].mean())
-                good = poses.score[row] >= self.least
+                good = poses.score[row] >= _CARRY_SCORE
                 self.anchors[track] = Anchor(poses.boxes[row], poses.xy[row], good, score)
 
     def faded(self, share: float) -> bool:
@@ -174,9 +169,9 @@ class Schedule(ABC):
 class EveryNth(Schedule):
     """Every n-th frame."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.stride = config.detector_stride
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
         self.looks_back = self.stride > 1
         self._seen = 0
         self._fresh = False
@@ -314,5 +309,5 @@ def _thumbnail(image: NDArray[np.uint8], cells: int) -> NDArray[np.float32]:
 def make_schedule(config: Config) -> Schedule:
     """The schedule that the settings ask for."""
     if config.single_person:
-        return OnePerson(config)
-    return WhenNeeded(config) if config.detector_stride == 0 else EveryNth(config)
+        return OnePerson()
+    return WhenNeeded() if config.detector_stride == 0 else EveryNth(config.detector_stride)

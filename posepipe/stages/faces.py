@@ -25,6 +25,8 @@ __all__ = ["NO_FACE", "FaceStore"]
 _VERSION = 1
 #: what `FaceStore.fault` says of a video without a face
 NO_FACE = "no face was found: the middle of the picture is taken"
+# Least score of a keypoint by which a face is found.
+_KEYPOINT_SCORE = 0.3
 #: finer than for whole frames: what is looked for is small
 _QUALITY = 95
 _DIGITS = 12
@@ -63,7 +65,7 @@ class FaceStore(FrameStore):
     def _seen_by(self) -> str:
         """The networks, with the checksums of those in the package: others see other faces."""
         embedded = [entry.sha256[:_DIGITS] for entry in list_weights() if entry.kind in ("detector", "sppe")]
-        return " ".join([self._config.detector, self._config.pose, str(self._config.keypoint_score), *embedded])
+        return " ".join([self._config.detector, self._config.pose, str(_KEYPOINT_SCORE), *embedded])
 
     def _about(self) -> str:
         return f"faces {_VERSION} {self.side} {self.every} {self._seen_by}"
@@ -88,7 +90,7 @@ class FaceStore(FrameStore):
                 if frame.index % self.every:
                     continue
                 people = pose.estimate([frame], [detector.detect(frame)])[0]
-                found = face_boxes(people.xy, people.score, people.skeleton, self._config.keypoint_score)
+                found = face_boxes(people.xy, people.score, people.skeleton, _KEYPOINT_SCORE)
                 face = follow_face(found, boxes[-1] if boxes else None)
                 if face is not None:
                     seconds.append(frame.pts)

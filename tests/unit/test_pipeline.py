@@ -201,7 +201,7 @@ TWO = GridPose()._pose(Detections(np.array([[10, 10, 30, 50], [60, 20, 90, 80]])
 
 def test_carried_boxes_keep_their_size_and_move_with_their_person() -> None:
     last = moved(TWO, (3, -2))
-    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200), 0.3)
+    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200))
     np.testing.assert_allclose(carried.boxes, TWO.boxes + np.array([6, -4, 6, -4]), atol=1e-4)
     np.testing.assert_array_equal(carried.score, TWO.box_score)
 
@@ -211,30 +211,30 @@ def test_a_carried_box_grows_a_little_to_where_a_limb_is_stretched(reach: float,
     xy = TWO.xy.copy()
     xy[0, :5, 0] = reach
     last = Poses(xy, TWO.score, TWO.boxes, TWO.box_score)
-    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200), 0.3)
+    carried = carried_boxes(tracked(last), tracked(TWO), (200, 200))
     np.testing.assert_allclose(carried.boxes, TWO.boxes + np.array([[0, 0, grown, 0], [0, 0, 0, 0]]), atol=1e-4)
 
 
 def test_people_are_told_apart_by_their_ids_and_newcomers_stay() -> None:
     before = tracked(moved(TWO, (-100, 0))[::-1], ids=[7, 8])
-    carried = carried_boxes(tracked(TWO, ids=[9, 7]), before, (200, 200), 0.3)
+    carried = carried_boxes(tracked(TWO, ids=[9, 7]), before, (200, 200))
     np.testing.assert_allclose(carried.boxes, [[10, 10, 30, 50], [160, 20, 190, 80]], atol=1e-4)
 
 
 def test_carried_boxes_stay_in_the_picture_and_those_that_leave_it_are_dropped() -> None:
-    carried = carried_boxes(tracked(moved(TWO, (15, 0))), tracked(TWO), (60, 70), 0.3)
+    carried = carried_boxes(tracked(moved(TWO, (15, 0))), tracked(TWO), (60, 70))
     np.testing.assert_allclose(carried.boxes, [[40, 10, 60, 50]], atol=1e-4)
 
 
 def test_two_carried_boxes_on_one_person_become_one() -> None:
     boxes = np.array([[10, 10, 30, 50], [10, 10, 30, 50]], np.float32)
     found = tracked(GridPose()._pose(Detections(boxes, np.array([0.5, 0.9]))))
-    carried = carried_boxes(found, found, (100, 100), 0.3)
+    carried = carried_boxes(found, found, (100, 100))
     assert carried.score.tolist() == [np.float32(0.9)]
 
 
 def test_nobody_is_carried_from_nobody() -> None:
-    carried = carried_boxes(Tracks.empty(), Tracks.empty(), (10, 10), 0.3)
+    carried = carried_boxes(Tracks.empty(), Tracks.empty(), (10, 10))
     assert carried.boxes.shape == (0, 4)
 
 

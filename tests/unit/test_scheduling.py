@@ -154,6 +154,21 @@ def test_an_empty_scene_is_looked_at_now_and_then():
 
 
 @pytest.mark.parametrize("settings", [{"detector_stride": 0}, {"single_person": True}, {"detector_stride": 4}])
+def test_what_is_drawn_decides_neither_who_is_carried_nor_where(settings):
+    def scene(i):
+        return [(10 + 2 * i, 40), (130, 30)]
+
+    images = [paint(scene, i) for i in range(9)]
+    few, many = (
+        run(scene, 9, lambda i: images[i], lambda frame: 0.6, keypoint_score=least, **settings)[1]
+        for least in (0.7, 0.1)
+    )
+    assert [len(r.tracks) for r in few] == [1 if "single_person" in settings else 2] * 9
+    for a, b in zip(few, many, strict=True):
+        np.testing.assert_array_equal(a.tracks.poses.boxes, b.tracks.poses.boxes)
+
+
+@pytest.mark.parametrize("settings", [{"detector_stride": 0}, {"single_person": True}, {"detector_stride": 4}])
 @pytest.mark.parametrize("stop", [1, 7, 16, 29])
 def test_a_resumed_run_decides_as_the_first_one(settings, stop):
     def scene(i):
@@ -201,9 +216,9 @@ def test_a_pose_that_stays_weak_is_detected_anew():
 def test_the_largest_and_most_central_is_chosen():
     frame = Frame(0, 0.0, GROUND)
     found = Detections([[0, 0, 30, 60], [60, 30, 90, 90], [70, 50, 80, 70]], [0.9, 0.8, 0.9])
-    chosen = OnePerson(Config(single_person=True)).choose(found, frame)
+    chosen = OnePerson().choose(found, frame)
     assert chosen.boxes.tolist() == [[60, 30, 90, 90]]
-    assert len(OnePerson(Config()).choose(Detections(), frame)) == 0
+    assert len(OnePerson().choose(Detections(), frame)) == 0
 
 
 def test_a_cut_makes_everybody_somebody_else():
@@ -244,14 +259,14 @@ def anchored(xy, box):
 def test_a_carried_box_lies_about_the_pose_as_the_detected_one_did():
     anchors = anchored(grid(52, 15), (50, 10, 70, 60))
     now = one(grid(80, 25), box=(75, 18, 97, 71))
-    got = carried_boxes(now, now, (300, 300), 0.3, anchors)
+    got = carried_boxes(now, now, (300, 300), anchors)
     np.testing.assert_allclose(got.boxes, [[78, 20, 98, 70]], atol=1e-4)
 
 
 def test_a_carried_box_shrinks_with_somebody_who_walks_away():
     anchors = anchored(grid(52, 15), (50, 10, 70, 60))
     now = one(grid(80, 25, 8, 20), box=(78, 20, 98, 70))
-    got = carried_boxes(now, now, (300, 300), 0.3, anchors)
+    got = carried_boxes(now, now, (300, 300), anchors)
     np.testing.assert_allclose(got.boxes, [[79, 22.5, 89, 47.5]], atol=1e-4)
 
 
@@ -262,5 +277,5 @@ def test_hidden_keypoints_do_not_make_a_box_smaller():
     score[0, 9:] = 0.1
     poses = type(now.poses)(now.poses.xy, score, now.poses.boxes, now.poses.box_score)
     hidden = Tracks(poses, poses.boxes, [3], [True], [1])
-    got = carried_boxes(hidden, hidden, (300, 300), 0.3, anchors)
+    got = carried_boxes(hidden, hidden, (300, 300), anchors)
     np.testing.assert_allclose(got.boxes, [[50, 10, 70, 60]], atol=1e-4)
