@@ -24,9 +24,11 @@ from posepipe.errors import InputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.pictures import is_picture
 
-__all__ = ["label_files", "load_alphapose", "read_alphapose", "write_alphapose"]
+__all__ = ["OWN_PLACES", "label_files", "load_alphapose", "read_alphapose", "write_alphapose"]
 
 _RESULT = "alphapose-results.json"
+#: where the results of a folder of videos lie, in order of preference; other JSON files there are none
+OWN_PLACES = ("labels/*.json", f"*/{_RESULT}")
 # Where AlphaPose's forms "cmu" and "open" keep the people of an image, and a person's joints (COCO-18, with a neck).
 _FORMS = (("bodies", "joints"), ("people", "pose_keypoints_2d"))
 
@@ -102,6 +104,8 @@ def _of_one_skeleton(sets: list[KeypointSet], findings: Findings) -> list[Keypoi
 def label_files(path: Path) -> dict[str, Path]:
     """The label files by the name of their video, in order of the names; "" for the images of a single file.
 
+    Files that lie loosely in a folder are taken only where `OWN_PLACES` holds none.
+
     Raises
     ------
     InputError
@@ -110,10 +114,9 @@ def label_files(path: Path) -> dict[str, Path]:
     path = Path(path)
     if path.is_file():
         return {"": path}
-    inner = path / "labels"
-    files = {f.stem: f for f in label_json(inner if inner.is_dir() else path, "*.json")}
-    if not files:
-        files = {f.parent.name: f for f in path.glob(f"*/{_RESULT}")}
+    files = {f.stem: f for f in label_json(path, OWN_PLACES[0])}
+    files = files or {f.parent.name: f for f in label_json(path, OWN_PLACES[1])}
+    files = files or {f.stem: f for f in label_json(path, "*.json")}
     if not files:
         raise InputError(
             f"{path} holds no AlphaPose results",

@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from pathlib import Path
 
-from posepipe.datasets.alphapose import label_files, load_alphapose, write_alphapose
+from posepipe.datasets.alphapose import OWN_PLACES, label_files, load_alphapose, write_alphapose
 from posepipe.datasets.coco import load_coco, read_coco, write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.findings import Code, Findings
@@ -39,7 +39,7 @@ def recognise(path: Path) -> tuple[Form, Path]:
     Raises
     ------
     InputError
-        Nothing is there, or nothing that is known.
+        Nothing is there, or nothing that is known, or several sets.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist", hint="Check the path")
@@ -49,12 +49,9 @@ def recognise(path: Path) -> tuple[Form, Path]:
         return Form.YOLO, path
     if frame_files(path):
         return Form.OPENPOSE, path
-    coco = _coco_of_folder(path)
-    if coco is not None:
-        return Form.COCO, coco
-    for pattern in ("labels/*.json", "*/alphapose-results.json", "*.json"):
-        for file in label_json(path, pattern):
-            return _of_file(file), path
+    found = _of_folder(path)
+    if found is not None:
+        return found
     if any(path.glob("**/*.csv")):
         return Form.DLC, path
     raise InputError(
@@ -70,22 +67,48 @@ def label_videos(path: Path) -> tuple[str, ...]:
     return tuple(label_files(source)) if form is Form.ALPHAPOSE and source.is_dir() else ()
 
 
+def _of_folder(path: Path) -> tuple[Form, Path] | None:
+    """What the JSON files of a folder are, and what to read: results that lie in places of their own, COCO, others."""
+    own = [file for place in OWN_PLACES for file in label_json(path, place)]
+    results = next((file for file in own if _known(file) not in (None, Form.COCO)), None)
+    named, loose = _coco_files(path / "annotations"), label_json(path, "*.json")
+    coco = named or ([] if results else _coco_files(path))
+    rival = results if named else next((file for file in loose if _known(file) not in (None, Form.COCO)), None)
+    if coco and rival:
+        what = f"{path} holds labels twice: {coco[0].relative_to(path)} and {rival.relative_to(path)}"
+        raise InputError(what, hint="Name one of them (the file, or its folder), or put the other elsewhere")
+    if coco:
+        return Form.COCO, _one_of(path, coco)
+    first = results or next(iter(own), rival or next(iter(loose), None))
+    return None if first is None else (_of_file(first), path)
+
+
 def _coco_of_folder(path: Path) -> Path | None:
-    """The one COCO file of ``annotations/``; a folder with several of them needs one to be named."""
-    files = label_json(path / "annotations", "*.json") or label_json(path, "*.json")
-    found = [file for file in files if _is_coco(file)]
-    people = [file for file in found if "keypoints" in file.name] or found
-    if len(people) > 1:
-        names = ", ".join(file.name for file in people[:6])
-        raise InputError(f"{path} holds {len(people)} COCO files: {names}", hint="Name one of them")
-    return people[0] if people else None
+    """The one COCO file of ``annotations/``, or of the folder itself."""
+    found = _coco_files(path / "annotations") or _coco_files(path)
+    return _one_of(path, found) if found else None
 
 
-def _is_coco(path: Path) -> bool:
+def _coco_files(folder: Path) -> list[Path]:
+    """The COCO files of a folder; those of keypoints where their names tell them apart."""
+    found = [file for file in label_json(folder, "*.json") if _known(file) is Form.COCO]
+    return [file for file in found if "keypoints" in file.name] or found
+
+
+def _one_of(path: Path, files: list[Path]) -> Path:
+    """The only one; a folder with several of them needs one to be named."""
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files[:6])
+        raise InputError(f"{path} holds {len(files)} COCO files: {names}", hint="Name one of them")
+    return files[0]
+
+
+def _known(path: Path) -> Form | None:
+    """The format of a file; None of something else beside the labels."""
     try:
-        return _of_file(path) is Form.COCO
-    except InputError:  # something else beside the labels
-        return False
+        return _of_file(path)
+    except InputError:
+        return None
 
 
 def _of_file(path: Path) -> Form:

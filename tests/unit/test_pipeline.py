@@ -7,7 +7,7 @@ import pytest
 from fakes import CountingTracker, GridPose, SquareDetector, picture, pictures
 
 from posepipe.config import Config
-from posepipe.errors import StageError, UsageError, WeightsError
+from posepipe.errors import MissingExtraError, PosepipeError, StageError, UsageError, WeightsError
 from posepipe.pipeline import CHUNK, NOMINAL_FPS, Pipeline, quantise
 from posepipe.scheduling import carried_boxes
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
@@ -312,6 +312,22 @@ def test_a_failing_stage_names_itself_and_the_frame_after_all_results_before_it(
     assert isinstance(error, StageError)
     assert (error.stage, error.frame_index) == (stage, index)
     assert str(error) == f"the {stage} stage failed at frame {index}: RuntimeError: lens cap"
+
+
+@pytest.mark.parametrize("index", [0, 4, 8])
+@pytest.mark.parametrize("stage", ["detector", "pose", "tracker"])
+@pytest.mark.parametrize("error", [WeightsError("out of memory", hint="Less at once"), MissingExtraError("It", "all")])
+def test_an_error_of_our_own_keeps_its_class_and_names_stage_and_frame(
+    error: PosepipeError, stage: str, index: int
+) -> None:
+    stages = {"detector": SquareDetector(), "pose": GridPose(), "tracker": CountingTracker()}
+    stages[stage] = Failing(stages[stage], index, error)
+    given, raised = until_it_fails(pictures(12), Pipeline(**stages))
+    assert given == list(range(index))
+    assert type(raised) is type(error)
+    assert str(raised) == f"the {stage} stage failed at frame {index}: {error}"
+    assert (raised.exit_code, raised.hint) == (error.exit_code, error.hint)
+    assert raised.what == f"the {stage} stage failed at frame {index}: {error.what}"
 
 
 def test_a_source_that_breaks_gives_its_results_first_and_then_its_own_error() -> None:
