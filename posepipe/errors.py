@@ -60,6 +60,13 @@ class PosepipeError(Exception):
         text = "; ".join(parts)
         super().__init__(f"{text}. {hint}" if hint else text)
 
+    def at(self, place: str) -> PosepipeError:
+        """The same error, of the same class, whose message begins with where it happened."""
+        placed = type(self).__new__(type(self))
+        placed.__dict__.update(self.__dict__)
+        placed.what, placed.args = f"{place}: {self.what}", (f"{place}: {self}",)
+        return placed
+
 
 class UsageError(PosepipeError):
     """A flag, an argument or a configuration value is wrong."""

@@ -178,6 +178,9 @@ class Pipeline:
             ``frames`` is a path, an item is not a picture, or ``recorded`` belongs to other frames.
         StageError
             A stage raised; its name and the frame's are in the message.
+        PosepipeError
+            A stage raised an error of posepipe's own (a network that cannot be run, for example): it keeps its class,
+            and its message begins with the name of the stage and the frame's.
         """
         if isinstance(frames, (str, bytes, os.PathLike)):
             raise UsageError(
@@ -275,8 +278,8 @@ class _Run:
         start = perf_counter()
         try:
             yield
-        except PosepipeError:
-            raise
+        except PosepipeError as error:
+            raise error.at(f"the {name} stage failed at frame {works[0].frame.index}") from error
         except Exception as error:
             raise StageError(name, works[0].frame.index, error) from error
         finally:
@@ -316,7 +319,7 @@ class _Run:
         """Read the poses of all people in the chunk together, then follow them frame by frame."""
         try:
             poses = self.estimate(chunk)
-        except StageError:
+        except PosepipeError:
             if len(chunk) == 1:
                 raise
             # One by one, so that the error names its frame and the frames before it are still given.
