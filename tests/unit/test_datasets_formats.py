@@ -9,7 +9,7 @@ from label_sets import alphapose_row, person, same, video_set, write_json, write
 
 from posepipe.datasets.coco import write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
-from posepipe.datasets.formats import Form, pictures_beside, read_set, recognise, write_set
+from posepipe.datasets.formats import Form, label_videos, pictures_beside, read_set, recognise, write_set
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import read_openpose
 from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
@@ -241,3 +241,34 @@ def test_alphapose_results_are_read_by_path_alone(tmp_path: Path) -> None:
     people = read_set(tmp_path)
     assert (people.images, people.score.max()) == (("a/000000.jpg",), 0.5)
     same(read_set(tmp_path / "labels"), people)
+
+
+def test_a_coco_file_beside_results_in_their_own_places_is_no_part_of_the_set(tmp_path: Path) -> None:
+    for name, layout in {"a": "labels/{}.json", "b": "{}/alphapose-results.json"}.items():
+        folder = tmp_path / name
+        for video in ("v", "w"):
+            write_json(folder / layout.format(video), [alphapose_row("0.jpg", person(third=0.5))])
+        write_coco(video_set(1, 1), folder / "coco04.json")
+        write_json(folder / "all.json", [alphapose_row("v.jpg", person(third=0.5))])
+        write_json(folder / "a_subjects.json", {"v": "anna"})
+        assert recognise(folder) == (Form.ALPHAPOSE, folder)
+        assert read_set(folder).video_names() == label_videos(folder) == ("v", "w")
+        assert recognise(folder / "coco04.json")[0] is Form.COCO
+
+
+def test_a_folder_of_two_sets_needs_one_to_be_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "v.json", [alphapose_row("0.jpg", person(third=0.5))])
+    write_json(tmp_path / "a_subjects.json", {"v": "anna"})
+    assert recognise(tmp_path) == (Form.ALPHAPOSE, tmp_path)
+    write_coco(video_set(1, 1), tmp_path / "coco04.json")
+    with pytest.raises(InputError, match=r"coco04\.json and v\.json"):
+        read_set(tmp_path)
+    other = tmp_path / "other"
+    (other / "annotations").mkdir(parents=True)
+    write_coco(video_set(1, 1), other / "annotations" / "a.json")
+    assert recognise(other) == (Form.COCO, other / "annotations" / "a.json")
+    write_json(other / "labels" / "v.json", [alphapose_row("0.jpg", person(third=0.5))])
+    with pytest.raises(InputError, match=r"a\.json and labels"):
+        read_set(other)
+    assert recognise(other / "labels")[0] is Form.ALPHAPOSE
+    assert recognise(other / "annotations")[0] is Form.COCO
