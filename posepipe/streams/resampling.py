@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posepipe.streams.smoothing import MAX_GAP
 from posepipe.types import PoseStream
@@ -44,7 +45,7 @@ def resample(stream: PoseStream, rate: float, max_gap: float = MAX_GAP) -> PoseS
     if len(pts) == 0:
         return stream
     near = min(_TICK_S, 0.25 / rate)
-    number = np.arange(np.ceil((pts[0] - near) * rate), np.floor((pts[-1] + near) * rate) + 1).astype(np.int64)
+    number = _numbers(pts, rate, near, max_gap)
     time = number / rate
     after = np.clip(np.searchsorted(pts, time), 0, len(pts) - 1)
     before = np.maximum(after - 1, 0)
@@ -73,3 +74,19 @@ def resample(stream: PoseStream, rate: float, max_gap: float = MAX_GAP) -> PoseS
         stream.seen[before] & stream.seen[after] & near_frames,
         stream.skeleton,
     )
+
+
+def _numbers(pts: NDArray[np.float64], rate: float, near: float, max_gap: float) -> NDArray[np.int64]:
+    """Growing numbers of all samples that lie in a stretch without a gap, or at its ends, and of few others.
+
+    They are as many as the frames ask for, however far the times of a damaged video leap.
+    """
+    ends = np.flatnonzero(np.diff(pts) > max_gap)
+    first = np.ceil((pts[np.r_[0, ends + 1]] - near) * rate).astype(np.int64)
+    last = np.floor((pts[np.r_[ends, len(pts) - 1]] + near) * rate).astype(np.int64)
+    # One more at every gap: whether a sample on the edge of "near" belongs to a frame is for the caller to say.
+    first, last = np.maximum(first - 1, first[0]), np.minimum(last + 1, last[-1])
+    first[1:] = np.maximum(first[1:], last[:-1] + 1)  # both sides of a gap may be near one sample
+    count = np.maximum(last - first + 1, 0)
+    before = np.cumsum(count) - count
+    return np.asarray(np.repeat(first - before, count) + np.arange(count.sum()), np.int64)

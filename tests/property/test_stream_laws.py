@@ -134,6 +134,21 @@ def test_resampled_values_lie_between_their_neighbours_and_gaps_stay(stream, rat
 
 
 @MANY
+@given(streams(), rates | st.sampled_from([0.5, 2.0, 25.0]))
+def test_the_samples_of_a_stream_are_those_of_its_whole_time_but_for_the_gaps(stream, rate) -> None:
+    """By looking at every sample from the first frame to the last."""
+    pts, near, wanted = stream.pts, min(1e-3, 0.25 / rate), []
+    low, high = (np.ceil((pts[0] - near) * rate), np.floor((pts[-1] + near) * rate)) if len(pts) else (0, -1)
+    for number in range(int(low), int(high) + 1):
+        time = number / rate
+        hit = np.abs(pts - time).min() <= near
+        before, after = pts[pts <= time], pts[pts > time]
+        if hit or (len(before) and len(after) and after[0] - before[-1] <= MAX_GAP):
+            wanted.append(number)
+    assert resample(stream, rate).frame_index.tolist() == wanted
+
+
+@MANY
 @given(streams(), st.sampled_from([5.0, 24.0, 25.0, 30000 / 1001, 59.94]))
 def test_a_stream_on_the_grid_is_unchanged(stream, rate) -> None:
     even = replace(stream, frame_index=np.arange(len(stream)), pts=np.arange(len(stream)) / rate)

@@ -206,6 +206,14 @@ def test_a_keypoint_is_interpolated_only_where_both_neighbours_have_it():
     assert (got.score[:, 4] > 0).all()
 
 
+def test_a_leap_in_time_costs_nothing():
+    """All samples of 1e9 seconds at 100 Hz would be 800 GB."""
+    pts = np.array([0, 0.04, 0.08, 1e9, 1e9 + 0.04])
+    got = resample(stream(pts, wave(pts)), 100)
+    assert got.frame_index.tolist() == [*range(9), *range(10**11, 10**11 + 5)]
+    np.testing.assert_array_equal(got.xy[8:10, 0], wave(pts[2:4]).astype(np.float32))
+
+
 def test_a_rate_is_positive():
     with pytest.raises(ValueError, match="above 0"):
         resample(stream(TIMES, wave(TIMES)), 0)

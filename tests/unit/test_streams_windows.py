@@ -113,6 +113,13 @@ def test_where_frames_are_further_apart_than_windows_only_the_latest_is_looked_a
     assert len(gather(frame(i, i * 0.4, [1]) for i in range(10))) <= 9
 
 
+def test_a_leap_in_time_costs_nothing():
+    """All samples of 1e10 seconds would be 1.3 TB."""
+    steady = [frame(i, i / 25, [1]) for i in range(60)]
+    found = gather([*steady, *(frame(60 + i, 1e10 + i / 25, [1]) for i in range(60))])
+    assert [window.stream.pts[-1] >= 1e10 for _, window in found] == [False] * 8 + [True] * 8
+
+
 @pytest.mark.parametrize("wrong", [(0, 1.0, 1), (4, 0.0, 1), (4, 1.0, 0)])
 def test_sizes_below_one_are_refused(wrong):
     with pytest.raises(ValueError, match="above 0"):
