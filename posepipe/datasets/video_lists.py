@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posepipe.datasets.csv_lists import list_rows
 from posepipe.errors import InputError
@@ -98,33 +99,72 @@ def read_video_list(path: Path, videos: Path | None = None) -> VideoList:
 
 
 def hold_out(listed: VideoList, share: float, seed: int) -> VideoList:
-    """Move whole groups of training videos into the part val, drawn class by class.
+    """Move whole groups of training videos, of all their classes, into the part val.
+
+    Groups are gone through in an order that the seed draws; one is taken where it brings the classes' shares nearer to
+    the one asked for (least squares). A class that is then without a validation video gets the group that serves most
+    such classes. The last group of a class always stays.
 
     Parameters
     ----------
     listed
         A list without a part val; one that has it is given back as it is.
     share
-        Of each class's training videos: groups are taken until it is reached, but never a class's last group.
+        Of each class's training videos.
     seed
         Of the draw.
+
+    Raises
+    ------
+    InputError
+        Every training video belongs to one group, or every group is the only one of a class: none can be spared.
     """
-    if listed["val"] or share <= 0:
+    train = listed["train"]
+    if listed["val"] or share <= 0 or not train:
         return listed
-    rng = np.random.default_rng(seed)
-    held: set[tuple[int, str]] = set()
-    for label in range(len(listed.classes)):
-        videos = [v for v in listed["train"] if v.label == label]
-        groups = sorted({v.group for v in videos})
-        taken = 0
-        for group in [groups[i] for i in rng.permutation(len(groups))[:-1]]:
-            if taken >= share * len(videos):
-                break
-            held.add((label, group))
-            taken += sum(v.group == group for v in videos)
-    train = tuple(v for v in listed["train"] if (v.label, v.group) not in held)
-    val = tuple(v for v in listed["train"] if (v.label, v.group) in held)
-    return replace(listed, parts={**listed.parts, "train": train, "val": val})
+    groups = sorted({v.group for v in train})
+    place = {group: row for row, group in enumerate(groups)}
+    counts = np.zeros((len(groups), len(listed.classes)))
+    np.add.at(counts, ([place[v.group] for v in train], [v.label for v in train]), 1)
+    rows = _drawn_groups(counts[:, counts.any(0)], share, np.random.default_rng(seed))
+    if not rows:
+        raise InputError(
+            f"{listed.source}: no group of the training videos can be held out to validate on",
+            got="one group" if len(groups) == 1 else f"{len(groups)} groups, each the only one of a class",
+            expected="another group of the same classes",
+            hint="Give other videos the split val, or hold nothing out (hold_out = 0)",
+        )
+    stay, val = (tuple(v for v in train if (place[v.group] in rows) is held) for held in (False, True))
+    return replace(listed, parts={**listed.parts, "train": stay, "val": val})
+
+
+def _drawn_groups(counts: NDArray[np.float64], share: float, rng: np.random.Generator) -> set[int]:
+    """The groups to hold out, of (groups, classes) counts of videos."""
+    shares = counts / counts.sum(0)
+    held, rows = np.zeros(counts.shape[1]), set[int]()
+
+    def spared(row: int) -> bool:
+        """Whether a video of each of its classes is left without it."""
+        return row not in rows and bool((held + shares[row] < 1 - 1e-9)[counts[row] > 0].all())
+
+    def distance(row: int) -> float:
+        return float(((held + shares[row] - share) ** 2).sum())
+
+    order = rng.permutation(len(counts)).tolist()
+    for row in order:
+        if spared(row) and distance(row) < ((held - share) ** 2).sum():
+            rows.add(row)
+            held += shares[row]
+    while True:
+        # What a group adds to classes that have nothing yet, and how far it leads from the share.
+        wanted = [(-((held == 0) & (counts[row] > 0)).sum(), distance(row), row) for row in order if spared(row)]
+        if not wanted:
+            return rows
+        served, _, row = min(wanted, key=lambda found: found[:2])
+        if served == 0:
+            return rows
+        rows.add(row)
+        held += shares[row]
 
 
 def check_videos(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from clips import write_clip
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posepipe.config import data_root
 from posepipe.datasets.video_frames import FrameStore
@@ -73,16 +75,85 @@ def test_whole_groups_are_held_out() -> None:
     videos = tuple(LabelledVideo(Path(f"{g}{i}"), 0, g) for g in "pqrs" for i in range(5))
     single = (LabelledVideo(Path("x"), 1, "x"),)
     listed = VideoList("a list", ("a", "b"), {"train": videos + single, "test": ()})
-    held = hold_out(listed, 0.3, seed=3)
-    assert len(held["val"]) == 10
+    held = hold_out(listed, 0.4, seed=3)
+    assert len(held["val"]) == 10  # 8 are wanted
     assert len(held["train"]) == 11
     assert {v.group for v in held["val"]} & {v.group for v in held["train"]} == set()
     assert single[0] in held["train"]
-    assert hold_out(listed, 0.3, seed=3) == held
+    assert hold_out(listed, 0.4, seed=3) == held
     assert len({tuple(v.group for v in hold_out(listed, 0.1, seed=s)["val"]) for s in range(9)}) > 1
     assert hold_out(listed, 1.0, seed=0)["train"]  # a class keeps its last group
     assert hold_out(held, 0.9, seed=3) == held
     assert hold_out(listed, 0.0, seed=3) is listed
+
+
+def grouped(rows: str) -> VideoList:
+    """Training videos by group: ``p:aab q:ab`` are two videos of class a and one of b of group p, and one each of q."""
+    videos = [
+        LabelledVideo(Path(f"{group}{i}.mp4"), "abc".index(label), group)
+        for group, _, labels in (row.partition(":") for row in rows.split())
+        for i, label in enumerate(labels)
+    ]
+    return VideoList("a list", ("a", "b", "c"), {"train": tuple(videos), "test": ()})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_of_several_classes_moves_whole(seed: int) -> None:
+    listed = grouped(" ".join(f"s{i}:aaabbc" for i in range(10)))
+    held = hold_out(listed, 0.2, seed)
+    assert [sorted(v.label for v in held[part]).count(1) for part in ("train", "val")] == [16, 4]
+    assert len({v.group for v in held["val"]}) == 2
+    assert sorted([*held["train"], *held["val"]], key=str) == sorted(listed["train"], key=str)
+    assert not {v.group for v in held["val"]} & {v.group for v in held["train"]}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_class_that_can_be_is_held_out(seed: int) -> None:
+    # class c has two groups, each half of it: far from a tenth, but nearer than none
+    held = hold_out(grouped(" ".join(f"s{i}:ab" for i in range(10)) + " x:c y:c"), 0.1, seed)
+    assert sorted(v.label for v in held["val"]) == [0, 1, 2]
+    # one person serves all classes; the other two stay
+    assert len({v.group for v in hold_out(grouped("p:aabbc q:abbcc r:abc"), 0.1, seed)["val"]}) == 1
+    # class c is p's alone: p stays
+    assert {v.group for v in hold_out(grouped("p:abc q:ab r:ab"), 0.3, seed)["val"]} in ({"q"}, {"r"})
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=8), st.floats(0.01, 0.9), st.integers(0, 9)
+)
+def test_groups_are_never_divided_and_no_class_is_lost(rows: list[str], share: float, seed: int) -> None:
+    listed = grouped(" ".join(f"g{i}:{row}" for i, row in enumerate(rows)))
+    if all(
+        any(row.count(c) and not any(o.count(c) for j, o in enumerate(rows) if j != i) for c in "abc")
+        for i, row in enumerate(rows)
+    ):
+        with pytest.raises(InputError, match="no group of the training videos can be held out"):
+            hold_out(listed, share, seed)
+        return
+    held = hold_out(listed, share, seed)
+    train, val = ({v.group for v in held[part]} for part in ("train", "val"))
+    assert val
+    assert not train & val
+    assert {v.label for v in held["train"]} == {v.label for v in listed["train"]}
+
+
+def test_a_list_with_subjects_can_be_held_out_from_and_checked(tmp_path: Path) -> None:
+    rows = [f"{s}{c}.mp4,{c},{'test' if s == 'z' else 'train'},{s}" for s in "pqrsz" for c in ("walk", "sit")]
+    for row in rows:
+        (tmp_path / row.partition(",")[0]).touch()
+    listed = read_video_list(listing(tmp_path, "\n".join(rows), "video,label,split,group"))
+    held = hold_out(listed, 0.1, 0)
+    assert [len(held[part]) for part in ("train", "val", "test")] == [6, 2, 2]
+    assert check_videos(held, lambda path: 9) == ()
+
+
+def test_a_single_group_cannot_be_divided() -> None:
+    with pytest.raises(InputError, match=r"no group .* can be held out to validate on; got one group"):
+        hold_out(grouped("p:aabb"), 0.1, 0)
+    with pytest.raises(InputError, match="got 2 groups, each the only one of a class"):
+        hold_out(grouped("p:aab q:cc"), 0.1, 0)
+    assert hold_out(grouped(""), 0.1, 0) == grouped("")
 
 
 def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
