@@ -106,23 +106,33 @@ class OnnxSpans:
         even = resample(stream, self._rate)
         if len(even) == 0:
             return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64)
-        first, steps = int(even.frame_index[0]), int(even.frame_index[-1] - even.frame_index[0]) + 1
-        xy, seen = np.zeros((steps, len(self._places), 2)), np.zeros((steps, len(self._places)), bool)
-        place = even.frame_index - first
-        xy[place] = even.xy[:, self._places]
-        seen[place] = even.score[:, self._places] >= self._least_keypoint
+        xy = np.asarray(even.xy[:, self._places], np.float64)
+        seen = even.score[:, self._places] >= self._least_keypoint
         seen &= (_extent(xy, seen) >= LEAST_PX).reshape(-1, 1)
-        starts = [*range(0, max(1, steps - self._steps), self._spacing), max(0, steps - self._steps)]
-        starts = sorted(set(starts))
-        inputs = np.stack([self._window(xy[s : s + self._steps], seen[s : s + self._steps]) for s in starts])
-        outputs = dict(zip(self._engine.outputs, self._engine.run(inputs), strict=True))
+        # No window sees both sides of an absence that is as long as it; nor are there steps for all of that time.
+        absences = np.flatnonzero(np.diff(even.frame_index) >= self._steps) + 1
         parts = []
-        for number, start in enumerate(starts):
-            spans, value, label = best_spans(outputs["spans"][number], outputs["scores"][number], self._least, _MOST)
-            parts.append(((spans + start + first) / self._rate, value, label))
-        ends, score, label = (np.concatenate(part) for part in zip(*parts, strict=True))
+        for rows in np.split(np.arange(len(even)), absences):
+            starts, inputs = self._windows(even.frame_index[rows], xy[rows], seen[rows])
+            outputs = dict(zip(self._engine.outputs, self._engine.run(inputs), strict=True))
+            for start, span, score in zip(starts, outputs["spans"], outputs["scores"], strict=True):
+                spans, value, label = best_spans(span, score, self._least, _MOST)
+                parts.append(((spans + start) / self._rate, value, label))
+        ends, value, label = (np.concatenate(part) for part in zip(*parts, strict=True))
         ends = ends.clip(stream.pts[0], stream.pts[-1])
-        return soft_nms_by_label(ends, score, label, sigma=self._sigma, most=_MOST)
+        return soft_nms_by_label(ends, value, label, sigma=self._sigma, most=_MOST)
+
+    def _windows(
+        self, number: NDArray[np.int64], xy: NDArray[np.float64], seen: NDArray[np.bool_]
+    ) -> tuple[list[int], NDArray[np.float32]]:
+        """The windows over rows that are the steps ``number``: their first steps, and (N,C+1,T) inputs."""
+        first, steps = int(number[0]), int(number[-1] - number[0]) + 1
+        whole_xy, whole_seen = np.zeros((steps, *xy.shape[1:])), np.zeros((steps, *seen.shape[1:]), bool)
+        whole_xy[number - first], whole_seen[number - first] = xy, seen
+        last = max(0, steps - self._steps)
+        starts = sorted({*range(0, max(1, last), self._spacing), last})
+        cuts = [slice(start, start + self._steps) for start in starts]
+        return [first + s for s in starts], np.stack([self._window(whole_xy[cut], whole_seen[cut]) for cut in cuts])
 
     def _window(self, xy: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(C+1,T) features and which steps are real; a short window is filled up with its last step."""

@@ -136,6 +136,18 @@ def test_times_between_frames_do_not_matter(spans: OnnxSpans):
     assert uneven[0].start_s == pytest.approx(spans.recognise(even)[0].start_s, abs=0.15)
 
 
+def test_before_and_after_a_leap_in_time_actions_are_told_as_on_their_own(spans: OnnxSpans):
+    """All steps of 1e9 seconds would take 2 TB."""
+    one, leap = stream([(4.0, 4.2), (9.0, 9.2)], 12.0), 1e9
+    names = ("xy", "score", "boxes", "seen")
+    both = {name: np.concatenate([getattr(one, name)] * 2) for name in names}
+    pts = np.concatenate([one.pts, one.pts + leap])
+    found = spans.recognise(PoseStream(7, np.arange(len(pts)), pts, **both))
+    alone = np.array([(action.start_s, action.end_s) for action in spans.recognise(one)])
+    told = [(action.start_s, action.end_s) for action in found]
+    np.testing.assert_allclose(told, np.concatenate([alone, alone + leap]), rtol=0, atol=1e-3)
+
+
 def test_nobody_and_nothing(spans: OnnxSpans):
     one = stream([], 10.0)
     assert spans.recognise(one) == []
