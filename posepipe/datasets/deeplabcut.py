@@ -19,13 +19,17 @@ from posepipe.skeleton import named_skeleton
 __all__ = ["read_deeplabcut", "write_deeplabcut"]
 
 _HEADER = ("scorer", "individuals", "bodyparts", "coords")
+# How the names of DeepLabCut's networks begin, which it writes behind the name of the video (clip1DLC_resnet50_...csv).
+_NETWORK = "DLC_"
 
 
 def read_deeplabcut(path: Path) -> KeypointSet:
     """Read a table, or every table of a folder, with the joints' own names; empty and NaN cells are not labelled.
 
     Analysed videos have a likelihood, which becomes the confidence; tables labelled by people have none (confidence 1).
-    Tables of several individuals give each of them a track id, in order of the columns.
+    Tables of several individuals give each of them a track id, in order of the columns. The video of an analysed table
+    is the part of its file's name before the scorer (``DLC_...``), or all of it. Two tables of one video, such as a
+    filtered one beside the first, are refused.
 
     Raises
     ------
@@ -57,20 +61,26 @@ def _read_file(path: Path) -> KeypointSet:
     place = {name: k for k, name in enumerate(joints)}
     field = {"x": 0, "y": 1, "likelihood": 2}
     cells = [(i, individuals.index(people[i]), place[parts[i]], field[coords[i]]) for i in columns]
+    video = _video(path, header.get("scorer", parts)[start])
     rows = Rows(len(joints))
     for line in lines[len(header) :]:
         values = np.full((len(individuals), len(joints), 3), np.nan)
         values[..., 2] = np.nan if "likelihood" in coords else 1
         for i, person, joint, axis in cells:
             values[person, joint, axis] = float(line[i]) if line[i].strip() else math.nan
-        _add(rows, line[:start], path, values, several=len(individuals) > 1)
-    return rows.build(path.stem, named_skeleton(path.stem[:40], tuple(joints)))
+        _add(rows, line[:start], video, values, several=len(individuals) > 1)
+    return rows.build(path.stem, named_skeleton("deeplabcut", tuple(joints)))
 
 
-def _add(rows: Rows, index: Sequence[str], path: Path, values: NDArray[np.float64], *, several: bool) -> None:
+def _video(path: Path, scorer: str) -> str:
+    cut = scorer if scorer.startswith(_NETWORK) and scorer in path.stem else _NETWORK
+    return path.stem.rpartition(cut)[0] or path.stem
+
+
+def _add(rows: Rows, index: Sequence[str], analysed: str, values: NDArray[np.float64], *, several: bool) -> None:
     if len(index) == 1 and index[0].strip().isdigit():
         frame = int(index[0])
-        image = rows.image(f"{path.stem}/{frame:06d}.jpg", video=path.stem, frame=frame)
+        image = rows.image(f"{analysed}/{frame:06d}.jpg", video=analysed, frame=frame)
     else:
         words = "/".join(index).replace("\\", "/").split("/")
         video = words[-2] if len(words) > 1 else ""

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_sets import alphapose_row, person, same, video_set, write_json, write_pictures
+from label_sets import alphapose_row, person, same, video_set, write_json, write_pictures, write_video
 
 from posepipe.datasets.coco import write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.formats import Form, label_videos, pictures_beside, read_set, recognise, write_set
+from posepipe.datasets.frames import videos_of_set
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import read_openpose
 from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
@@ -145,6 +146,27 @@ def test_tables_of_deeplabcut(tmp_path: Path) -> None:
     assert (labelled.frames.tolist(), labelled.track_id.tolist()) == ([42, 43], [0, 0, 1])
     assert labelled.xy.tolist() == [[[1, 2]], [[3, 4]], [[5, 6]]]
     assert (labelled.score == 1).all()
+
+
+def test_a_folder_of_analysed_videos_of_deeplabcut(tmp_path: Path) -> None:
+    scorer = "DLC_resnet50_pDec1shuffle1_500"
+    for video in ("clip1", "clip2", "ofDLC_two"):
+        (tmp_path / f"{video}{scorer}.csv").write_text(DLC_ANALYSED.replace("net", scorer))
+    people = read_set(tmp_path)
+    assert recognise(tmp_path)[0] is Form.DLC
+    assert people.video_names() == ("clip1", "clip2", "ofDLC_two")
+    assert people.images[:4] == ("clip1/000000.jpg", "clip1/000001.jpg", "clip1/000002.jpg", "clip2/000000.jpg")
+    assert people.frames.tolist() == [0, 1, 2] * 3
+    assert read_deeplabcut(tmp_path / f"clip1{scorer}.csv").skeleton == people.skeleton
+    for number in (1, 2):
+        write_video(tmp_path / f"clip{number}.avi", 3)
+    assert set(videos_of_set(tmp_path, None)) == {"clip1", "clip2"} < set(people.video_names())
+    (tmp_path / f"clip1{scorer}_filtered.csv").write_text(DLC_ANALYSED.replace("net", scorer))
+    with pytest.raises(InputError, match=r"clip1/000000\.jpg' twice"):
+        read_set(tmp_path)
+    (tmp_path / f"clip1{scorer}_filtered.csv").write_text(DLC_ANALYSED.replace("tail", "nose"))
+    with pytest.raises(InputError, match="one skeleton"):
+        read_set(tmp_path)
 
 
 def test_people_of_a_table_keep_their_ids(tmp_path: Path) -> None:
