@@ -109,6 +109,9 @@ def _size(picture: Path) -> tuple[int, int]:
 def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet] | None = None) -> None:
     """Write a set, or its parts, with pictures linked (copied where the disk cannot link) where they are at hand.
 
+    Boxes are clipped to the picture, and joints outside it are written as absent (``0 0 0``); people whose box lies
+    outside it altogether, and crowds, are left out.
+
     Parameters
     ----------
     people
@@ -142,9 +145,13 @@ def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet]
 def _write_part(people: KeypointSet, path: Path, part: str) -> None:
     lines: dict[int, list[str]] = {i: [] for i in range(len(people.images))}
     for i in np.flatnonzero(~people.iscrowd).tolist():
+        # What reaches out of [0,1] makes readers skip the whole picture.
         size = people.sizes[people.image[i]].astype(float)
-        box = people.boxes[i].astype(float).reshape(2, 2) / size
+        box = (people.boxes[i].astype(float).reshape(2, 2) / size).clip(0, 1)
+        if (box[1] <= box[0]).any():
+            continue  # none of it is in the picture
         joints = np.column_stack([people.xy[i] / size, people.visibility[i]])
+        joints[((joints[:, :2] < 0) | (joints[:, :2] > 1)).any(1)] = 0
         values = [*box.mean(0), *(box[1] - box[0]), *joints.ravel()]
         lines[int(people.image[i])].append("0 " + " ".join(f"{v:.6f}".rstrip("0").rstrip(".") for v in values))
     for row, name in enumerate(people.images):

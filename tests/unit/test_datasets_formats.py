@@ -214,6 +214,27 @@ def test_yolo_sets_link_their_pictures(tmp_path: Path) -> None:
         write_set(replace(people, sizes=people.sizes * 0), tmp_path / "other", Form.YOLO)
 
 
+def test_yolo_sets_hold_what_is_inside_the_picture(tmp_path: Path) -> None:
+    people = video_set(1, 3, root=tmp_path / "frames")  # pictures of 320 x 240 px
+    write_pictures(people, tmp_path / "frames")
+    xy, boxes = people.xy.copy(), people.boxes.copy()
+    xy[0, 3], xy[0, 4], xy[0, 5] = (-1.6, 20), (20, 243), (320, 240)
+    boxes[0], boxes[2] = (-16, 8, 122, 260), (330, 8, 360, 200)
+    write_set(replace(people, xy=xy, boxes=boxes), tmp_path / "set", Form.YOLO)
+    texts = [path.read_text() for path in sorted((tmp_path / "set/labels/train").rglob("*.txt"))]
+    values = np.array([line.split() for text in texts for line in text.splitlines()], float)
+    assert (len(texts), len(values), texts[2]) == (3, 2, "")
+    joints = values[:, 5:].reshape(2, 17, 3)
+    assert 0 <= joints[..., :2].min() <= joints[..., :2].max() <= 1
+    assert np.flatnonzero(joints[0, :, 2] == 0).tolist() == [3, 4]
+    again = read_set(tmp_path / "set")
+    assert again.boxes[0].tolist() == pytest.approx([0, 8, 122, 240], abs=1e-3)
+    kept = np.delete(np.arange(17), [3, 4])
+    np.testing.assert_allclose(again.xy[0, kept], xy[0, kept], atol=1e-3)
+    assert not again.xy[0, 3:5].any()
+    np.testing.assert_allclose(again.xy[1], xy[1], atol=1e-3)
+
+
 def test_every_format_is_recognised(tmp_path: Path) -> None:
     people = video_set(1, 2, root=tmp_path / "frames")
     write_pictures(people, tmp_path / "frames")
