@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from posepipe.datasets.people import Person
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
 from posepipe.io.atomic import atomic_path, file_state
+from posepipe.io.npz import DAMAGED_NPZ
 
 __all__ = ["MARGIN", "CropCache", "build_crops", "load_crops", "people_key"]
 
@@ -72,7 +74,7 @@ def people_key(people: Sequence[Person], size: tuple[int, int], padding: float) 
 
 
 def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, folder: Path) -> CropCache:
-    """The crops of `people`, from `folder` if they were cut before, else cut now and kept there.
+    """The crops of `people`, from `folder` if they were cut before and the file is whole, else cut now and kept there.
 
     Parameters
     ----------
@@ -87,11 +89,16 @@ def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, 
         Where caches lie.
     """
     path = folder / f"crops_{people_key(people, size, padding)}.npz"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        cache = build_crops(people, size, padding)
-        with atomic_path(path) as unfinished:
-            np.savez(unfinished, **{name: getattr(cache, name) for name in CropCache.__dataclass_fields__})
+    with suppress(OSError, *DAMAGED_NPZ):
+        return _read_crops(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = build_crops(people, size, padding)
+    with atomic_path(path) as unfinished:
+        np.savez(unfinished, **{name: getattr(cache, name) for name in CropCache.__dataclass_fields__})
+    return _read_crops(path)
+
+
+def _read_crops(path: Path) -> CropCache:
     with np.load(path, allow_pickle=False) as file:
         return CropCache(**{name: file[name] for name in CropCache.__dataclass_fields__})
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from posepipe.datasets.labels import KeypointSet, area_of
 from posepipe.errors import InputError
+from posepipe.io.npz import DAMAGED_NPZ
 from posepipe.skeleton import Skeleton
 
 __all__ = ["Rows", "label_errors", "label_json"]
@@ -133,7 +134,7 @@ def label_errors(path: Path, form: str, expected: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint="Check the path") from error
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except DAMAGED_NPZ as error:
         raise InputError(f"{path} is not {form}: {error!r}"[:300], expected=expected) from error
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from posepipe.errors import InputError
 from posepipe.io.atomic import atomic_path
+from posepipe.io.npz import DAMAGED_NPZ
 from posepipe.io.schema import dump, parse, skeleton_from_json, skeleton_to_json
 from posepipe.skeleton import COCO17, Skeleton
 from posepipe.streams.kinematics import COLUMNS, STATES, transitions
@@ -114,7 +115,7 @@ def read_streams(path: str | Path) -> list[PoseStream]:
         ]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint="Check the path") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED_NPZ as error:
         raise InputError(f"{path} holds no pose streams: {error}", hint=_HINT) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from posepipe.errors import InputError
 from posepipe.io.atomic import atomic_path
+from posepipe.io.npz import DAMAGED_NPZ
 from posepipe.io.schema import dump, parse, skeleton_to_json
 from posepipe.skeleton import Skeleton
 from posepipe.types import HeatmapVolume
@@ -75,7 +75,7 @@ def read_heatmaps(path: str | Path) -> HeatmapClips:
             raise ValueError("its channels do not fit its maps")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint="Check the path") from error
-    except (ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED_NPZ as error:
         hint = "It was not written by posepipe, or was changed since"
         raise InputError(f"{path} holds no heatmaps: {error}", hint=hint) from error
     return clips

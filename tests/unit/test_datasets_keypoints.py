@@ -213,6 +213,8 @@ def test_a_cache_is_made_once_and_read_again(marked: Person, tmp_path: Path) -> 
     assert len(first) == len(second) == 1
     np.testing.assert_array_equal(first.image(0), second.image(0))
     assert people_key([marked], (256, 192), 1.25) != people_key([marked], (256, 192), 1.1)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    np.testing.assert_array_equal(load_crops([marked], (256, 192), 1.25, tmp_path / "cache").image(0), first.image(0))
     # A picture that was changed in its place, faces made black for instance, is cut out anew.
     cv2.imwrite(str(marked.image), np.zeros((240, 320, 3), np.uint8))
     assert load_crops([marked], (256, 192), 1.25, tmp_path / "cache").image(0).max() == 0
