@@ -22,7 +22,15 @@ from posepipe.volumes.clips import HeatmapRecipe
 from posepipe.volumes.maps import keypoint_maps, limb_maps
 from posepipe.volumes.window import Window, compact_box
 
-__all__ = ["DEFAULT_WINDOW_S", "LEAST_PX", "ActionWatch", "OnnxActions", "keypoint_places", "said_of"]
+__all__ = [
+    "DEFAULT_WINDOW_S",
+    "LEAST_PX",
+    "ActionWatch",
+    "OnnxActions",
+    "keypoint_extent",
+    "keypoint_places",
+    "said_of",
+]
 
 #: px; of people whose keypoints span less, both ways, nothing is said.
 LEAST_PX = 24.0
@@ -129,7 +137,7 @@ class OnnxActions:
         xy, score = window.xy[:, self._places], window.score[:, self._places]
         score = np.where(score >= self._recipe.keypoint_score, score, 0)
         box = compact_box(xy, score, threshold=0.0)
-        if box is None or (box[2] - box[0]) < LEAST_PX:
+        if box is None or keypoint_extent(xy.reshape(-1, 2), score.reshape(-1) > 0) < LEAST_PX:
             return None
         size = self._recipe.size
         return self._draw(xy, score, self._limbs, Window.of(box).resized(size, size), self._recipe)
@@ -175,6 +183,14 @@ def said_of(windows: Sequence[TimeWindow], recogniser: WindowRecogniser) -> list
         extent = window.start, window.end, round(window.start_s, 6), round(window.end_s, 6)
         actions.append(Action(window.stream.track_id, label, place, row, *extent))
     return actions
+
+
+def keypoint_extent(xy: _Float, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(...) px, the longer side of the box about the keypoints (...,K,2) that were seen (...,K); 0 where none was."""
+    place = np.asarray(xy, np.float64)
+    low = np.where(seen[..., None], place, np.inf).min(-2)
+    high = np.where(seen[..., None], place, -np.inf).max(-2)
+    return np.asarray(np.maximum(high - low, 0).max(-1))
 
 
 def keypoint_places(names: Sequence[str], skeleton: Skeleton, weights: Path) -> NDArray[np.int64]:

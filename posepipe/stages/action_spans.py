@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from posepipe.errors import WeightsError
 from posepipe.intervals import apart, best_spans, soft_nms_by_label
 from posepipe.skeleton import Skeleton
-from posepipe.stages.action import LEAST_PX, keypoint_places, texts
+from posepipe.stages.action import LEAST_PX, keypoint_extent, keypoint_places, texts
 from posepipe.stages.engine import Engine
 from posepipe.streams.motion import MOTION_KEYPOINTS, motion_channels, motion_features
 from posepipe.streams.resampling import resample
@@ -108,7 +108,7 @@ class OnnxSpans:
             return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64)
         xy = np.asarray(even.xy[:, self._places], np.float64)
         seen = even.score[:, self._places] >= self._least_keypoint
-        seen &= (_extent(xy, seen) >= LEAST_PX).reshape(-1, 1)
+        seen &= (keypoint_extent(xy, seen) >= LEAST_PX).reshape(-1, 1)
         # No window sees both sides of an absence that is as long as it; nor are there steps for all of that time.
         absences = np.flatnonzero(np.diff(even.frame_index) >= self._steps) + 1
         parts = []
@@ -157,10 +157,3 @@ class OnnxSpans:
 
     def close(self) -> None:
         """Nothing is held but the network."""
-
-
-def _extent(xy: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(T,) px, the longer side of the box about the keypoints that were seen."""
-    low = np.where(seen[..., None], xy, np.inf).min(1)
-    high = np.where(seen[..., None], xy, -np.inf).max(1)
-    return np.asarray(np.where(seen.any(1), (high - low).max(1, initial=0), 0.0))

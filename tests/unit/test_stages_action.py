@@ -121,6 +121,15 @@ def test_a_person_far_too_small_is_unknown(weights):
     assert (span.label, span.label_id, span.probs.sum()) == (UNKNOWN, -1, 0)
 
 
+@pytest.mark.parametrize("sides", [(1.0, 0.5), (0.5, 1.0)], ids=["across", "down"])
+def test_people_are_looked_at_from_24_px_of_their_keypoints(weights, sides):
+    network = OnnxActions(weights, COCO17)
+    poses = (body(UP) - body(UP).min(0)) / np.ptp(body(UP), 0) * sides
+    for longer, looked_at in ((23.5, False), (24.0, True)):
+        (span,) = network.recognise(stream([poses * longer + (100, 50)] * 30))
+        assert (span.label != UNKNOWN) == bool(span.probs.any()) == looked_at
+
+
 def test_a_person_without_keypoints_is_unknown(weights):
     network = OnnxActions(weights, COCO17)
     hidden = stream([body(UP)] * 30)

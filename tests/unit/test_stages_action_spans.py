@@ -160,6 +160,9 @@ def test_nobody_and_nothing(spans: OnnxSpans):
 def test_of_people_too_small_nothing_is_said(spans: OnnxSpans):
     assert spans.recognise(stream([(4.0, 6.0)], 10.0, size=10.0)) == []
     assert spans.recognise(stream([(4.0, 6.0)], 10.0, size=40.0))
+    # Here the wrist is the highest: 160 px above the ankles at the size 100.
+    assert spans.recognise(stream([(4.0, 6.0)], 10.0, size=14.9)) == []
+    assert spans.recognise(stream([(4.0, 6.0)], 10.0, size=15.1))
 
 
 def test_keypoints_are_found_by_name(tmp_path: Path):
