@@ -60,7 +60,12 @@ class Config:
     detector_score: float = _setting(0.4, "least score of a detected person", low=0.0, high=1.0)
     keypoint_score: float = _setting(0.3, "least score of a keypoint that is drawn", low=0.0, high=1.0)
     max_people: int = _setting(50, "most people kept in a frame, best score first", low=1, high=10_000)
-    track_score: float = _setting(0.5, "least score of a new track (posesort, bytetrack)", low=0.0, high=1.0)
+    track_score: float = _setting(
+        0.5,
+        "least score of a new track (posesort; bytetrack asks 0.1 more, above 0.8 half of what is left to 1)",
+        low=0.0,
+        high=1.0,
+    )
     track_iou: float = _setting(0.3, "least IoU between a track and its detection (sort, ocsort)", low=0.0, high=1.0)
     max_age: int = _setting(60, "frames that a track survives without a detection", low=0, high=100_000)
     min_hits: int = _setting(3, "detections in a row before a new track is shown (not bytetrack)", low=0, high=1000)

@@ -17,7 +17,8 @@ _POSITION, _VELOCITY = 1 / 20, 1 / 160
 
 # Detections below this are noise.
 _FAINT = 0.1
-# A new track needs this much more score than a detection that continues one.
+# A new track needs this much more score than a detection that continues one, or half of what is left to 1 where that is
+# less: no score reaches more.
 _FOUNDING_MARGIN = 0.1
 _SECOND_IOU, _PROBATION_IOU, _DUPLICATE_IOU = 0.5, 0.3, 0.85
 
@@ -31,7 +32,8 @@ class ByteTrack(BoxTracker):
     Parameters
     ----------
     track_threshold
-        Box score from which a detection is strong.
+        Box score above which a detection is strong. A new track begins with at least 0.1 more, or, where the threshold
+        is above 0.8, half-way between it and 1.
     max_age
         Frames that a confirmed track lives on without a match.
     match_iou
@@ -43,13 +45,15 @@ class ByteTrack(BoxTracker):
     def __init__(self, track_threshold: float = 0.6, max_age: int = 30, match_iou: float = 0.1) -> None:
         super().__init__(max_age, min_hits=1)
         self.track_threshold = track_threshold
+        self.founding_threshold = track_threshold + min(_FOUNDING_MARGIN, (1.0 - track_threshold) / 2)
         self.match_iou = match_iou
 
     def _match(self, seen: Seen) -> Pairs:
         tracks, boxes, score = self._tracks, seen.boxes, seen.score
         overlap = iou(boxes, self._boxes(tracks))
         fused = overlap * score[:, None]
-        strong, weak = score > self.track_threshold, (score > _FAINT) & (score < self.track_threshold)
+        strong = score > self.track_threshold
+        weak = (score > _FAINT) & ~strong
         lasting, followed = tracks["lasting"], tracks["lasting"] & (tracks["unseen"] == 1)
         pairs = np.zeros((0, 2), np.int64)
         free = (np.ones(len(boxes), bool), np.ones(len(tracks), bool))
@@ -97,7 +101,7 @@ class ByteTrack(BoxTracker):
         return founded
 
     def _founding(self, score: Array) -> NDArray[np.bool_]:
-        return score >= self.track_threshold + _FOUNDING_MARGIN
+        return score >= self.founding_threshold
 
     def _boxes(self, tracks: NDArray[np.void]) -> Array:
         centre, height = tracks["mean"][:, :2], tracks["mean"][:, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from posepipe.tracking.bytetrack import ByteTrack
 from posepipe.tracking.ocsort import OCSort
@@ -56,6 +57,22 @@ def test_bytetrack_confirms_at_once_in_the_first_frame_else_by_the_second_match(
     late = ByteTrack()
     late.update(Poses.empty())
     assert [bool(late.update(seen(BOX)).confirmed[0]) for _ in range(3)] == [False, True, True]
+
+
+def test_bytetrack_goes_on_with_a_detection_at_the_threshold_itself() -> None:
+    tracker = ByteTrack(0.5)
+    followed = [tracker.update(seen(BOX, score)) for score in (0.9, 0.9, 0.5)]
+    assert [t.track_id.tolist() for t in followed] == [[1]] * 3
+    assert [bool(t.confirmed[0]) for t in followed] == [True] * 3
+
+
+@pytest.mark.parametrize(("threshold", "least"), [(0.5, 0.6), (0.8, 0.9), (0.9, 0.95), (0.95, 0.975), (0.99, 0.995)])
+def test_bytetrack_asks_more_of_a_new_track_but_never_what_no_score_reaches(threshold: float, least: float) -> None:
+    for score, begins in ((least + 0.002, True), (least - 0.002, False)):
+        tracker = ByteTrack(threshold)
+        tracker.update(Poses.empty())
+        confirmed = [bool(tracker.update(seen(BOX, score)).confirmed[0]) for _ in range(3)]
+        assert confirmed == [False, begins, begins]
 
 
 def test_bytetrack_goes_on_with_weak_detections_but_finds_nobody_by_them() -> None:
