@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from posepipe.errors import InputError
+from posepipe.errors import InputError, UsageError
 from posepipe.io.reader import VideoInfo, VideoReader, check_size, display_matrix, size_guard, upright
 from posepipe.types import Frame
 
@@ -113,10 +114,14 @@ class PictureReader(VideoReader):
     ------
     InputError
         None of the pictures can be read.
+    UsageError
+        ``fps`` is not above 0 and finite.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, max_pixels: int, fps: float = 25.0) -> None:
         super().__init__()
+        if not (math.isfinite(fps) and fps > 0):
+            raise UsageError("fps of pictures is no rate", got=fps, expected="a finite number above 0")
         self._left = list(enumerate(paths))[::-1]
         self._max_pixels = max_pixels
         self._lost: list[str] = []

@@ -50,6 +50,8 @@ def open_video(source: str | Path | int, *, max_pixels: int = Config.max_pixels,
     ------
     InputError
         There is nothing of that name, or nothing in it that can be decoded.
+    UsageError
+        ``fps`` of pictures is not above 0 and finite.
     """
     if isinstance(source, int):
         return CameraReader(source, max_pixels)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import math
 import shutil
 import socket
 import threading
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posepipe.config import data_root
-from posepipe.errors import InputError
+from posepipe.errors import InputError, UsageError
 from posepipe.io import container
 from posepipe.io.clock import Clock
 from posepipe.io.pictures import natural_order
@@ -353,6 +354,14 @@ def test_folder_of_pictures_is_read_in_natural_order(tmp_path):
     assert (reader.info.frames_declared, reader.info.fps, reader.status) == (4, 25.0, "ok")
     assert reader.info.name == tmp_path.name
     assert [f.pts for f in read(f"{tmp_path}/*.png", fps=2)[1]] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("fps", [0, -5.0, math.nan, math.inf])
+def test_pictures_have_a_rate_above_0(tmp_path, fps):
+    save(tmp_path / "shot1.png", numbered(1))
+    for source in (tmp_path, tmp_path / "shot1.png", f"{tmp_path}/*.png"):
+        with pytest.raises(UsageError, match="above 0"):
+            open_video(source, fps=fps)
 
 
 def test_natural_order_of_odd_names():
