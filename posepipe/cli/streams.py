@@ -49,8 +49,7 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
 def _streams(arguments: argparse.Namespace) -> int:
     from posepipe.errors import OutputError, UsageError
     from posepipe.io.records import read_records
-    from posepipe.io.streams import read_streams, save_streams, write_streams, write_streams_csv
-    from posepipe.skeleton import COCO17
+    from posepipe.io.streams import read_streams_and_skeleton, save_streams, write_streams, write_streams_csv
 
     out, source = Path(arguments.out), Path(arguments.records)
     if out.suffix.lower() not in (".npz", ".csv"):
@@ -59,8 +58,7 @@ def _streams(arguments: argparse.Namespace) -> int:
         raise OutputError(f"{out} already exists", hint="--overwrite replaces it, -o names another file")
     wish = wanted(arguments)
     if source.suffix.lower() == ".npz":
-        streams = read_streams(source)
-        save_streams(out, streams, streams[0].skeleton if streams else COCO17, wish)
+        save_streams(out, *read_streams_and_skeleton(source), wish)
     else:
         records = read_records(source)
         warn_of_end(records, arguments.quiet)

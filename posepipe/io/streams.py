@@ -26,7 +26,15 @@ from posepipe.streams.kinematics import COLUMNS, STATES, transitions
 from posepipe.streams.shaping import ShapedStream, Wanted, shape
 from posepipe.types import FrameResult, PoseStream
 
-__all__ = ["pose_streams", "read_streams", "save_streams", "spooled_streams", "write_streams", "write_streams_csv"]
+__all__ = [
+    "pose_streams",
+    "read_streams",
+    "read_streams_and_skeleton",
+    "save_streams",
+    "spooled_streams",
+    "write_streams",
+    "write_streams_csv",
+]
 
 _STREAMS, _VERSION = "posepipe.streams", 1
 _CHUNK = 1 << 14
@@ -97,6 +105,11 @@ def read_streams(path: str | Path) -> list[PoseStream]:
     InputError
         The file cannot be read or is not what :func:`write_streams` writes.
     """
+    return read_streams_and_skeleton(path)[0]
+
+
+def read_streams_and_skeleton(path: str | Path) -> tuple[list[PoseStream], Skeleton]:
+    """As :func:`read_streams`, with the skeleton of the file, which tells it where it holds nobody too."""
     try:
         with np.load(path, allow_pickle=False) as data:
             about = parse(str(data["about"][()]))
@@ -109,7 +122,7 @@ def read_streams(path: str | Path) -> list[PoseStream]:
             raise ValueError("its offsets do not fit its tracks")
         if any(len(column) != offsets[-1] for column in columns.values()):
             raise ValueError("its columns differ in length")
-        return [
+        streams = [
             PoseStream(int(i), skeleton=skeleton, **{name: column[a:b] for name, column in columns.items()})
             for i, a, b in zip(ids, offsets[:-1], offsets[1:], strict=True)
         ]
@@ -117,6 +130,7 @@ def read_streams(path: str | Path) -> list[PoseStream]:
         raise InputError(f"cannot read {path}: {error.strerror or error}", hint="Check the path") from error
     except DAMAGED_NPZ as error:
         raise InputError(f"{path} holds no pose streams: {error}", hint=_HINT) from error
+    return streams, skeleton
 
 
 def _row_type(joints: int, wanted: Wanted = _AS_THEY_ARE) -> np.dtype[Any]:

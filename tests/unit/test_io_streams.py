@@ -7,16 +7,24 @@ import json
 
 import numpy as np
 import pytest
-from results import header, result
+from results import TRIANGLE, header, result
 
 from posepipe import cli
 from posepipe.io.records import RecordWriter
-from posepipe.io.streams import pose_streams, read_streams, save_streams, write_streams, write_streams_csv
+from posepipe.io.streams import (
+    pose_streams,
+    read_streams,
+    read_streams_and_skeleton,
+    save_streams,
+    write_streams,
+    write_streams_csv,
+)
 from posepipe.skeleton import COCO17
 from posepipe.streams.kinematics import COLUMNS, STATES
 from posepipe.streams.shaping import Wanted, shape
 
 FRAMES = [result(i, ids=(1, 2) if i % 3 else (2,)) for i in range(40)]
+FRAMES_OF_THREE = [result(i, ids=(1,), skeleton=TRIANGLE) for i in range(3)]
 ALL = Wanted("zero-phase", rate=12.5, kinematics=True)
 
 
@@ -87,6 +95,16 @@ def test_the_command_writes_from_records_and_from_streams(tmp_path, records, nam
     again = tmp_path / f"again-{name}"
     assert cli.main(["streams", str(tmp_path / "plain.npz"), "-o", str(again), *flags]) == 0
     assert again.read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_streams_of_nobody_keep_their_skeleton(tmp_path):
+    for people in ([], FRAMES_OF_THREE):
+        write_streams(tmp_path / "s.npz", people, TRIANGLE)
+        for name in ("again.npz", "again.csv"):
+            out = str(tmp_path / name)
+            assert cli.main(["streams", str(tmp_path / "s.npz"), "-o", out, "--overwrite", "--quiet"]) == 0
+        assert read_streams_and_skeleton(tmp_path / "again.npz")[1] == TRIANGLE
+        assert "left_foot_x" in (tmp_path / "again.csv").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(
