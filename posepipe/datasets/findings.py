@@ -53,6 +53,7 @@ class Code(Enum):
     NO_SIZE = ("no-size", None, "the labels do not say how large an image is")
     LOW_CONFIDENCE = ("low-confidence", None, "labels come from a network: joints below 0.3 are set as labelled")
     REPEATED_ROWS = ("repeated-rows", None, "a person stood twice in a frame: the lower score was dropped")
+    SEVERAL_PARTS = ("several-parts", None, "parts are read together: a path such as SET/images/train names one")
     UNREADABLE_LABELS = ("unreadable-labels", 0, "a label file of the set cannot be read")
 
     def __init__(self, label: str, tolerance: float | None, text: str) -> None:

@@ -14,7 +14,7 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import frame_files, read_openpose, write_openpose
 from posepipe.datasets.rows import label_json
-from posepipe.datasets.yolo import description, read_yolo, write_yolo
+from posepipe.datasets.yolo import description, read_yolo, set_parts, write_yolo
 from posepipe.errors import InputError, UsageError
 
 __all__ = ["Form", "label_videos", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
@@ -211,13 +211,12 @@ def load_set(
         return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
     if form is Form.ALPHAPOSE:
         return load_alphapose(source, frames=images, first_frame=first_frame, keep_duplicates=keep_duplicates)
-    read = {
-        Form.OPENPOSE: read_openpose,
-        Form.MMPOSE: read_mmpose,
-        Form.DLC: read_deeplabcut,
-        Form.YOLO: read_yolo,
-    }[form]
-    return read(source), Findings()
+    found = Findings()
+    if form is Form.YOLO:
+        found.add_all(Code.SEVERAL_PARTS, set_parts(source))
+        return read_yolo(source), found
+    read = {Form.OPENPOSE: read_openpose, Form.MMPOSE: read_mmpose, Form.DLC: read_deeplabcut}[form]
+    return read(source), found
 
 
 def write_set(people: KeypointSet, path: Path, form: Form) -> None:

@@ -19,31 +19,69 @@ from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.pictures import is_picture
 from posepipe.skeleton import COCO17, named_skeleton
 
-__all__ = ["description", "read_yolo", "write_yolo"]
+__all__ = ["description", "read_yolo", "set_parts", "write_yolo"]
+
+# Folders of `images` that are parts whether the YAML file names them or not.
+_PARTS = ("train", "val", "valid", "test")
 
 
 def description(path: Path) -> Path | None:
-    """The YAML file of a set: the file itself, or the one of a folder that tells the shape of keypoints."""
+    """The YAML file of a set: the file itself, or the one of a folder that tells the shape of keypoints.
+
+    A folder in ``images`` or ``labels`` of a set, such as ``SET/images/train``, is that part of the set.
+    """
+    return _place(Path(path))[0]
+
+
+def _place(path: Path) -> tuple[Path | None, Path]:
+    """The YAML file of a set, None where there is none, and the folder of the pictures that the path means."""
     files = [path] if path.is_file() else sorted(path.glob("*.yaml")) + sorted(path.glob("*.yml"))
-    return next((f for f in files if f.suffix in (".yaml", ".yml") and "kpt_shape" in f.read_text("utf-8")), None)
+    yaml = next((f for f in files if f.suffix in (".yaml", ".yml") and "kpt_shape" in f.read_text("utf-8")), None)
+    if yaml is not None or not path.is_dir():
+        return yaml, path.parent / "images" if path.is_file() else path / "images"
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - a part may be a link to elsewhere, which is not followed
+    for root in whole.parents:
+        top, *inner = whole.relative_to(root).parts
+        if top in ("images", "labels") and (yaml := _place(root)[0]) is not None:
+            return yaml, yaml.parent.joinpath("images", *inner)
+    return None, path / "images"
 
 
-def read_yolo(path: Path, part: str = "") -> KeypointSet:
-    """Read a set, or one part of it (``train``, ``val``), with visibilities 0, 1 and 2 (2 where there are none).
+def set_parts(path: Path) -> tuple[str, ...]:
+    """The parts that reading a path would throw together, by their folders (``images/train``, ``images/val``).
+
+    None where the path names a part, or the set has one only. Parts are what the YAML file calls train, val and test,
+    and the folders of ``images`` with such names.
+    """
+    yaml, folder = _place(Path(path))
+    if yaml is None:
+        return ()
+    root = yaml.parent
+    with label_errors(yaml, "a description of a YOLO pose set", "text in UTF-8"):
+        text = yaml.read_text("utf-8")
+        parts = dict.fromkeys(entry for key in ("train", "val", "test") if (entry := _entry(text, key, root)))
+    known = {name for entry in parts for name in entry}
+    there = [f"images/{name}" for name in _PARTS if (root / "images" / name).is_dir()]
+    parts |= dict.fromkeys((name,) for name in there if name not in known)
+    if folder != root / "images":
+        parts = {entry: None for entry in parts if any((root / name).is_relative_to(folder) for name in entry)}
+    return tuple(", ".join(entry) for entry in parts) if len(parts) > 1 else ()
+
+
+def read_yolo(path: Path) -> KeypointSet:
+    """Read a set, or a part of it, with visibilities 0, 1 and 2 (2 where there are none).
 
     Parameters
     ----------
     path
-        The folder, or its ``data.yaml``.
-    part
-        Part of the set, as ``data.yaml`` names it; all of ``images`` where empty.
+        The folder or its ``data.yaml``: all of ``images``; or the folder of a part, such as ``SET/images/train``.
 
     Raises
     ------
     InputError
         There is no such set, or a file of it cannot be read, or a labelled picture is missing (its size is needed).
     """
-    yaml = description(Path(path))
+    yaml, folder = _place(Path(path))
     if yaml is None:
         raise InputError(f"{path} is no pose set of YOLO", expected="a data.yaml with kpt_shape", hint="Check the path")
     with label_errors(yaml, "a description of a YOLO pose set", "kpt_shape: [17, 3]"):
@@ -52,7 +90,6 @@ def read_yolo(path: Path, part: str = "") -> KeypointSet:
         names = _keypoint_names(text)
         skeleton = named_skeleton("yolo", names) if len(names) == joints else alphapose_skeleton(joints)
     root = yaml.parent
-    folder = root / _entry(text, part) if part else root / "images"
     pictures = sorted(p for p in folder.rglob("*") if is_picture(p))
     if not pictures:
         raise InputError(f"{folder} holds no pictures, whose sizes the labels of YOLO need", hint="Check data.yaml")
@@ -65,11 +102,13 @@ def read_yolo(path: Path, part: str = "") -> KeypointSet:
     return rows.build(root.name, skeleton, root, visibilities=True)
 
 
-def _entry(text: str, part: str) -> str:
-    found = re.findall(rf"^{re.escape(part)}:\s*['\"]?([^'\"#\n]+)", text, re.MULTILINE)
-    if not found:
-        raise InputError(f"data.yaml names no part {part!r}")
-    return str(found[0]).strip()
+def _entry(text: str, part: str, root: Path) -> tuple[str, ...]:
+    """What the YAML file says of a part: folders, or lists of pictures, relative to the set."""
+    found = re.search(rf"^{part}:(.*(?:\n(?:[ \t]+|-).*)*)", text, re.MULTILINE)
+    said = re.sub(r"(?<!\S)#.*", "", found.group(1)) if found else ""
+    names = [re.sub(r"^\s*(?:- )?\s*['\"]?|['\"]?\s*$", "", name) for name in re.split(r"[\n\[\],]", said)]
+    names = [name for name in names if name not in ("", "null", "~")]
+    return tuple(Path(os.path.relpath(root / name, root)).as_posix() for name in names)
 
 
 def _keypoint_names(text: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
 from posepipe.datasets.people import Person, set_people, teacher_people
 from posepipe.datasets.splits import of_part, read_split
+from posepipe.datasets.yolo import set_parts
 from posepipe.errors import ConfigError, InputError
 from posepipe.training.pose_leaks import refuse_shared, without_copies
 from posepipe.training.recipe import PoseRecipe, Source
@@ -139,6 +140,10 @@ class Reader:
 
     def _part(self, source: Source) -> KeypointSet:
         """The source's labels, or those of its part of its split."""
+        parts = () if source.split else set_parts(self.root / source.path)
+        if parts:
+            what = f"{source.path} holds the parts {', '.join(parts)}, and the recipe names none"
+            raise ConfigError(what, hint=f'Name one by its folder (path = "SET/{parts[0]}"), or give a split file')
         labels = self._labels(source)
         if not source.split:
             return labels

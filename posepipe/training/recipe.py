@@ -89,7 +89,11 @@ def better(figure: str) -> Literal["min", "max"]:
 class Source:
     """Labelled people to learn from or to validate on."""
 
-    path: str = setting("", "label file or folder: any set that `posepipe data check` reads, or a teacher.npz")
+    path: str = setting(
+        "",
+        "label file or folder: any set that `posepipe data check` reads (of YOLO the folder of one part: "
+        "`SET/images/train`), or a teacher.npz",
+    )
     images: str = setting("", "folder of its pictures, where the path does not tell")
     split: str = setting("", "split file of `posepipe data split`")
     part: str = setting("train", "part of the split file")

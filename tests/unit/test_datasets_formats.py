@@ -9,12 +9,14 @@ from label_sets import alphapose_row, person, same, video_set, write_json, write
 
 from posepipe.datasets.coco import write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
-from posepipe.datasets.formats import Form, label_videos, pictures_beside, read_set, recognise, write_set
+from posepipe.datasets.findings import Code
+from posepipe.datasets.formats import Form, label_videos, load_set, pictures_beside, read_set, recognise, write_set
 from posepipe.datasets.frames import videos_of_set
+from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import read_openpose
 from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
-from posepipe.datasets.yolo import read_yolo
+from posepipe.datasets.yolo import read_yolo, set_parts, write_yolo
 from posepipe.errors import InputError, UsageError
 from posepipe.skeleton import COCO17, named_skeleton
 
@@ -233,6 +235,52 @@ def test_yolo_sets_hold_what_is_inside_the_picture(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.xy[0, kept], xy[0, kept], atol=1e-3)
     assert not again.xy[0, 3:5].any()
     np.testing.assert_allclose(again.xy[1], xy[1], atol=1e-3)
+
+
+def parts_of_yolo(root: Path) -> tuple[Path, KeypointSet]:
+    """A YOLO set of three videos, one a part."""
+    people = video_set(3, 2, root=root / "frames")
+    write_pictures(people, root / "frames")
+    of_video = np.repeat(np.arange(3), 2)
+    write_yolo(
+        people, root / "set", {p: people.of_images(of_video == i) for i, p in enumerate(("train", "val", "test"))}
+    )
+    return root / "set", people
+
+
+def test_a_part_of_a_yolo_set_is_named_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, people = parts_of_yolo(tmp_path)
+    assert set_parts(root) == set_parts(root / "data.yaml") == ("images/train", "images/val", "images/test")
+    assert set_parts(root / "images") == set_parts(root)
+    whole, found = load_set(root)
+    assert (len(whole), found.of(Code.SEVERAL_PARTS).count) == (6, 3)
+    for top in ("images", "labels"):
+        part, found = load_set(root / top / "val")
+        assert (part.images, part.root) == (tuple(f"images/val/{name}" for name in people.images[2:4]), root)
+        assert (set_parts(root / top / "val"), found.all()) == ((), [])
+    monkeypatch.chdir(root / "images")
+    assert read_set("test").images == tuple(f"images/test/{name}" for name in people.images[4:])
+    assert set_parts(Path()) == set_parts(root)
+
+
+@pytest.mark.parametrize(
+    ("entries", "folders", "expected"),
+    [
+        ("train: images\nval: images", ["clip"], ()),
+        ("train: ./images/train/\nval: images/train\ntest:  # none\n", ["train"], ()),
+        ("train: 'images/train'\nval:\n", ["train", "test"], ("images/train", "images/test")),
+        ("train:\n  - images/a\n  - images/b\nval: [images/c]", ["a"], ("images/a, images/b", "images/c")),
+        ("train: train.txt\nval: val.txt", ["2017"], ("train.txt", "val.txt")),
+    ],
+)
+def test_parts_are_what_the_yaml_file_and_the_folders_say(
+    entries: str, folders: list[str], expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in folders:
+        (tmp_path / "images" / name).mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text(f"path: .\n{entries}\nnames:\n  0: person\nkpt_shape: [17, 3]\n")
+    assert set_parts(tmp_path) == expected
+    assert set_parts(tmp_path / "images" / folders[0]) == ()
 
 
 def test_every_format_is_recognised(tmp_path: Path) -> None:

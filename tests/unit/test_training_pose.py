@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
 
-from label_sets import alphapose_row, person, write_json, write_video
+from label_sets import alphapose_row, person, video_set, write_json, write_pictures, write_video
 from tiny_nets import fixed_net
 from tiny_people import make_coco
 
@@ -24,6 +24,7 @@ from posepipe.datasets.augmentation import Augmentation
 from posepipe.datasets.crops import build_crops
 from posepipe.datasets.exclusions import write_exclusions
 from posepipe.datasets.keypoints import KeypointSamples
+from posepipe.datasets.yolo import write_yolo
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
 from posepipe.heatmaps import CellGrid, encode_gaussian
 from posepipe.io.weights import weights_path
@@ -344,6 +345,19 @@ def test_a_share_of_the_pictures_is_validated_on_the_same_people(root: Path) -> 
     assert [p.image for p in half[1].people] == [p.image for p in whole[1].people]
     with pytest.raises(ConfigError, match="share"):
         training_people(recipe(root, share=0.0))
+
+
+def test_a_yolo_set_of_several_parts_is_read_by_part(tmp_path: Path) -> None:
+    people = video_set(3, 2, root=tmp_path / "frames")
+    write_pictures(people, tmp_path / "frames")
+    parts = {part: people.of_images(np.arange(6) // 2 == i) for i, part in enumerate(("train", "val", "test"))}
+    write_yolo(people, tmp_path / "set", parts)
+    sources = {"sources": [{"path": "set/images/train"}], "validation": [{"path": "set/images/val"}]}
+    for side, part in zip(training_people(recipe(tmp_path, **sources)), ("train", "val"), strict=False):
+        assert {p.image.relative_to(tmp_path / "set" / "images").parts[0] for p in side.people} == {part}
+    for wrong in ({"sources": [{"path": "set"}]}, {"validation": [{"path": "set/data.yaml"}]}):
+        with pytest.raises(ConfigError, match="images/train, images/val, images/test"):
+            training_people(recipe(tmp_path, **{**sources, **wrong}))
 
 
 def test_states_are_read_from_a_table(root: Path, tmp_path: Path) -> None:
