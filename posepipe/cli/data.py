@@ -145,6 +145,7 @@ def _thresholds(arguments: argparse.Namespace, people: KeypointSet) -> dict[str,
 
 
 def _convert(arguments: argparse.Namespace) -> int:
+    from posepipe.datasets.coco import refuse_guesses
     from posepipe.datasets.formats import Form, write_set
     from posepipe.datasets.skeletons import map_skeleton
     from posepipe.datasets.thresholds import threshold_labels
@@ -153,6 +154,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     _refuse_to_replace(arguments.out, arguments.overwrite)
     form = Form(arguments.source) if arguments.source else None
     people, found = load_labels(arguments, form)
+    refuse_guesses(arguments.path, found)
     for finding in found.all():
         tell(finding.line())
     if arguments.skeleton == "coco17":

@@ -58,7 +58,8 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
     arguments
         As of `add_command`.
     whole
-        Refuse a set some of whose label files cannot be read; else it is what can be read.
+        Refuse a set some of whose label files cannot be read, or that holds values to be guessed; else it is what can
+        be read.
     keep_duplicates
         As of `load_alphapose`.
 
@@ -69,6 +70,7 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
     UsageError
         As of `load_labels`.
     """
+    from posepipe.datasets.coco import refuse_guesses
     from posepipe.datasets.findings import Code
     from posepipe.errors import InputError
 
@@ -76,6 +78,8 @@ def read_labels(arguments: argparse.Namespace, *, whole: bool = False, keep_dupl
     unreadable = found.of(Code.UNREADABLE_LABELS)
     if whole and unreadable.count:
         raise InputError(f"{arguments.path}: {unreadable.line()}", hint="Mend or remove the files that are named")
+    if whole:
+        refuse_guesses(arguments.path, found)
     for finding in found.all():
         print(finding.line())
     return people

@@ -21,7 +21,7 @@ from posepipe.errors import InputError
 from posepipe.io.atomic import atomic_path
 from posepipe.skeleton import COCO17, Skeleton, named_skeleton
 
-__all__ = ["load_coco", "read_coco", "write_coco"]
+__all__ = ["load_coco", "read_coco", "refuse_guesses", "write_coco"]
 
 # Faults after which a value had to be guessed: reading for training refuses them, a check lists them.
 _REFUSED = (
@@ -53,19 +53,33 @@ def read_coco(annotations: Path, images: Path | None = None, *, name: str = "") 
         where visibility belongs, ...).
     """
     people, faults = load_coco(annotations, images, name=name)
+    refuse_guesses(annotations, faults)
+    return people
+
+
+def refuse_guesses(annotations: Path, faults: Findings) -> None:
+    """Raise :class:`InputError` where `load_coco` had to guess values."""
     refused = [finding for finding in faults.all() if finding.code in _REFUSED]
     if refused:
         hint = f"posepipe data check {annotations} lists all of it"
         if refused[0].code is Code.CONFIDENCE:
-            hint = f"Results of AlphaPose are read as such (posepipe data convert --from alphapose); {hint}"
+            hint = f"posepipe data convert --from alphapose reads them as confidences; {hint}"
         raise InputError(f"{annotations}: {refused[0].line()}", hint=hint)
-    return people
 
 
-def load_coco(annotations: Path, images: Path | None = None, *, name: str = "") -> tuple[KeypointSet, Findings]:
+def load_coco(
+    annotations: Path, images: Path | None = None, *, name: str = "", confidences: bool = False
+) -> tuple[KeypointSet, Findings]:
     """Read as much of a COCO file as can be read, and what is wrong with the rest.
 
     Joints that cannot be used count as not labelled; rows that cannot be used are left out; both are found.
+
+    Parameters
+    ----------
+    annotations, images, name
+        As of `read_coco`.
+    confidences
+        The third number of a joint is a confidence, as AlphaPose writes it: above 0 the joint has visibility 2.
 
     Raises
     ------
@@ -79,7 +93,7 @@ def load_coco(annotations: Path, images: Path | None = None, *, name: str = "") 
         skeleton, categories = _skeleton(data)
         table = _Images(data["images"], faults)
         rows = [r for r in data["annotations"] if r.get("category_id", 1) in categories or not categories]
-        people = _People(rows, table, len(skeleton), faults)
+        people = _People(rows, table, len(skeleton), faults, confidences)
         with np.errstate(over="ignore"):  # the set refuses what is too large for it
             columns = people.columns()
         found = KeypointSet(
@@ -144,8 +158,11 @@ class _Images:
 class _People:
     """The ``annotations`` of a COCO file as columns."""
 
-    def __init__(self, rows: list[dict[str, Any]], images: _Images, joints: int, faults: Findings) -> None:
+    def __init__(
+        self, rows: list[dict[str, Any]], images: _Images, joints: int, faults: Findings, confidences: bool
+    ) -> None:
         self._faults = faults
+        self._confidences = confidences
         self._total = len(rows)
         self._ids: set[object] = set()
         self._images: list[int] = []
@@ -183,7 +200,11 @@ class _People:
         """(P,K,3) joints of which every one can be used or is not labelled."""
         finite = np.asarray(np.isfinite(joints).all(axis=2))
         joints = np.where(finite[..., None], joints, 0)
+        self._third = np.clip(joints[..., 2], 0, 1)
         sound = np.asarray(np.isin(joints[..., 2], (0, 1, 2)))
+        if self._confidences:
+            joints[..., 2] = 2 * (joints[..., 2] > 0)
+            sound[:] = True
         joints[..., 2] = np.where(sound, joints[..., 2], 2 * (joints[..., 2] > 0))
         labelled = (joints[..., 2] > 0).sum(1)
         said = np.array([row.get("num_keypoints", n) for row, n in zip(self._rows, labelled, strict=True)], np.float64)
@@ -228,6 +249,8 @@ class _People:
         return np.where(there, given, area_of(boxes)).astype(np.float32), known
 
     def _scores(self, labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if self._confidences:
+            return self._third.astype(np.float32)
         scores = labelled.astype(np.float32)
         for i, row in enumerate(self._rows):
             given = row.get("keypoint_scores")

@@ -193,7 +193,7 @@ def load_set(
     path, images, first_frame
         As of `read_set`.
     form
-        The format; seen where None.
+        The format; seen where None. Of a COCO file AlphaPose's says that confidences stand where visibility belongs.
     keep_duplicates
         Whether people who stand twice in a frame of AlphaPose's results stay; all other formats keep them.
 
@@ -209,6 +209,10 @@ def load_set(
         source = _coco_of_folder(source) or source
     if form is Form.COCO:
         return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
+    if form is Form.ALPHAPOSE and source.is_file() and _known(source) is Form.COCO:
+        if first_frame:
+            raise UsageError(f"{source} has its images' frames in the field frame", hint="Leave the first frame out")
+        return load_coco(source, images or pictures_beside(source), confidences=True)
     if form is Form.ALPHAPOSE:
         return load_alphapose(source, frames=images, first_frame=first_frame, keep_duplicates=keep_duplicates)
     found = Findings()

@@ -56,6 +56,30 @@ def test_confidences_in_a_coco_file_are_the_classic_mistake(tmp_path: Path, caps
     assert "confidence-as-visibility: 3 of 3" in capsys.readouterr().out
 
 
+def test_confidences_in_a_coco_file_become_no_labels_by_people(tmp_path: Path, capsys: Capture) -> None:
+    coco, out = tmp_path / "a.json", tmp_path / "out.json"
+    write_coco(video_set(1, 3), coco)
+    data = json.loads(coco.read_text())
+    for row, value in zip(data["annotations"], (0.05, 1.0, 0.7), strict=True):
+        row["keypoints"][2::3] = [value] * 16 + [0]
+        del row["keypoint_scores"]
+    write_json(coco, data)
+    split, frames = ("split", coco, "-o", tmp_path / "split.json"), ("frames", coco, "-o", tmp_path / "frames")
+    for words in (("convert", coco, out, "--to", "coco", "--threshold", 0.4), split, frames):
+        assert run(*words) == 3
+        told = capsys.readouterr().err
+        assert "confidence-as-visibility: 2 of 3" in told
+        assert "--from alphapose" in told
+    assert not any(path.exists() for path in (out, tmp_path / "split.json", tmp_path / "frames"))
+    assert run("convert", coco, out, "--to", "coco", "--from", "alphapose", "--threshold", 0.4) == 0
+    people = read_coco(out)
+    assert (people.visibility[:, :16] == np.array([[0], [2], [2]])).all()
+    assert people.score[:, 0].tolist() == pytest.approx([0, 1, 0.7])
+    assert not people.visibility[:, 16].any()
+    assert people.frames.tolist() == [0, 1, 2]
+    assert run("convert", coco, out, "--to", "coco", "--from", "alphapose", "--overwrite", "--first-frame", 1) == 2
+
+
 def test_convert_drops_joints_below_their_threshold_and_says_so(sail: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out.json"
     options = ["--threshold", 0.4, "--joint-threshold", "left_ankle=0.6", "--report", tmp_path / "report.json"]
