@@ -13,8 +13,8 @@
     └── StageError           1   a stage raised: the message names the stage and the frame
 
 Every message says what happened, what was got, what was expected, and what to do; where a stage of the pipeline raises
-one of them, it begins with the stage and the frame. ``posepipe data check`` and ``split``
-end with 4 where the set, not the command, is wrong.
+one of them, it begins with the stage and the frame. ``posepipe data check`` and ``split`` end with 4 where the set, not
+the command, is wrong.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from posepipe.errors import InputError
 from posepipe.geometry import iou
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 
 __all__ = [
     "BoxedImage",
@@ -135,7 +135,7 @@ def _read_rows(path: Path, score: str) -> dict[str, Opinion]:
         with np.load(path, allow_pickle=False) as stored:
             names, image = stored["names"], stored["image"]
             boxes, scores = stored["box"].astype(np.float32), stored[score].astype(np.float32)
-    except (OSError, *DAMAGED_NPZ) as error:
+    except UNREADABLE_NPZ as error:
         raise InputError(f"cannot read the boxes {path}: {error}", hint="Is POSEPIPE_DATA right?") from error
     if boxes.shape != (len(image), 4) or scores.shape != image.shape:
         raise InputError(f"{path} is damaged", got=(boxes.shape, scores.shape), expected=f"{len(image)} rows")

@@ -20,7 +20,7 @@ from posepipe.datasets.people import Person
 from posepipe.errors import InputError
 from posepipe.geometry import affine_points, crop_affine
 from posepipe.io.atomic import atomic_path, file_state
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 
 __all__ = ["MARGIN", "CropCache", "build_crops", "load_crops", "people_key"]
 
@@ -89,7 +89,7 @@ def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, 
         Where caches lie.
     """
     path = folder / f"crops_{people_key(people, size, padding)}.npz"
-    with suppress(OSError, *DAMAGED_NPZ):
+    with suppress(*UNREADABLE_NPZ):
         return _read_crops(path)
     folder.mkdir(parents=True, exist_ok=True)
     cache = build_crops(people, size, padding)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from posepipe.errors import InputError
 from posepipe.io.atomic import atomic_path, output_errors
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 
 __all__ = ["Pile", "open_pile", "write_pile"]
 
@@ -123,5 +123,5 @@ def open_pile(path: Path) -> Pile:
             file.seek(size - _LENGTH_BYTES - length)
             with np.load(io.BytesIO(file.read(length)), allow_pickle=False) as content:
                 return Pile(path, content["offsets"], content["pts"], content["fault"].tobytes().decode("utf-8"))
-    except (OSError, *DAMAGED_NPZ) as error:
+    except UNREADABLE_NPZ as error:
         raise InputError(f"{path} is no file of pictures: {error}", hint="Delete it; it is made again.") from error

@@ -26,7 +26,7 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.splits import By, Split, members_of, subject_of
 from posepipe.errors import InputError, OutputError
 from posepipe.io.atomic import atomic_path, file_state
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 
 __all__ = ["MOST_BITS", "MOST_GREY", "Kind", "Leak", "Looks", "leaks", "looks_of", "near_duplicates", "refuse_leaks"]
 
@@ -172,7 +172,7 @@ def looks_of(paths: Sequence[Path], cache: Path | None = None) -> Looks:
         try:
             with np.load(kept, allow_pickle=False) as data:
                 return Looks(data["hashes"], data["thumbnails"], data["read"])
-        except (OSError, *DAMAGED_NPZ):
+        except UNREADABLE_NPZ:
             kept.unlink(missing_ok=True)
     looks = _look_at(paths)
     # A cache that cannot be written (a full disk, a read-only home) costs time, not the run.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 from posepipe.skeleton import COCO17
 
 __all__ = ["ABSENT_TRUST", "Person", "set_people", "teacher_people"]
@@ -142,7 +142,7 @@ def teacher_people(
     try:
         with np.load(labels, allow_pickle=False) as file:
             table = {key: file[key] for key in ("names", "image", "box", "box_score", "xy", "score", "agreement")}
-    except (OSError, *DAMAGED_NPZ) as error:
+    except UNREADABLE_NPZ as error:
         raise InputError(f"cannot read teacher labels from {labels}: {error!r}") from error
     box = table["box"].astype(np.float32)
     side = np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])

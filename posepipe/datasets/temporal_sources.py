@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import InputError
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 
 if TYPE_CHECKING:
     from posepipe.datasets.video_frames import FrameStore
@@ -48,7 +48,7 @@ class FeatureFiles:
     def _open(path: Path) -> NDArray[Any]:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, *DAMAGED_NPZ) as error:
+        except UNREADABLE_NPZ as error:
             raise InputError(f"cannot read features {path}: {error}") from error
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path} holds no features", got="an archive", expected="one array of numbers (T,C)")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.errors import InputError
-from posepipe.io.npz import DAMAGED_NPZ
+from posepipe.io.npz import UNREADABLE_NPZ
 from posepipe.skeleton import COCO17
 
 __all__ = ["VisibilityTable", "read_visibility"]
@@ -38,7 +38,7 @@ def read_visibility(path: str | Path) -> VisibilityTable:
     try:
         with np.load(path, allow_pickle=False) as data:
             image_id, is_val, visibility = (np.asarray(data[n]) for n in ("image_id", "is_val", "visibility"))
-    except (OSError, *DAMAGED_NPZ) as error:
+    except UNREADABLE_NPZ as error:
         raise InputError(
             f"{path} is not a visibility table: {error!r}"[:200], expected="image_id, is_val, visibility"
         ) from error

@@ -8,7 +8,7 @@ import tokenize
 import zipfile
 import zlib
 
-__all__ = ["DAMAGED_NPZ"]
+__all__ = ["DAMAGED_NPZ", "UNREADABLE_NPZ"]
 
 #: To be caught, behind ``OSError`` where the file cannot be read, about ``np.load`` and what is made of the arrays: the
 #: zip archive (``RuntimeError`` for one said to be encrypted or of another version), what is packed in it, the header
@@ -29,3 +29,6 @@ DAMAGED_NPZ: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+#: Those, and what is raised for a file that cannot be read: for who tells no difference.
+UNREADABLE_NPZ: tuple[type[Exception], ...] = (OSError, *DAMAGED_NPZ)
