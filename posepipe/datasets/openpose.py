@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,29 @@ _NAME = re.compile(r"(?P<video>.*?)_?(?P<frame>\d+)_keypoints$")
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The files of a folder, or of its folders (one a video), in order of their names."""
-    found = sorted(folder.glob("*_keypoints.json")) or sorted(folder.glob("*/*_keypoints.json"))
-    return [path for path in found if not path.name.startswith(".")]
+    """The files of a folder, then those of its folders (one a video), each in order of their names; not hidden ones."""
+    found = sorted(folder.glob("*_keypoints.json")) + sorted(folder.glob("*/*_keypoints.json"))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def read_openpose(path: Path) -> KeypointSet:
+def read_openpose(path: Path, pictures: Mapping[str, str] | None = None) -> KeypointSet:
     """Read the people of every frame; frames with nobody are images without people.
 
-    Boxes are the extent of the joints with a margin of an eighth on each side, as OpenPose has none.
+    Boxes are the extent of the joints with a margin of an eighth on each side, as OpenPose has none. A number at the end
+    of a name is that of a frame; the video is the file's folder, or else what stands before the number, or else the
+    folder that is read. A name of nothing but a number is a still picture where there is a picture of that name.
 
     Parameters
     ----------
     path
         A folder of per-frame files, a folder of such folders, or one file.
+    pictures
+        Names of the pictures that are at hand, by the name without suffix: images are called as these are.
 
     Raises
     ------
     InputError
-        There are no such files, or one of them cannot be read.
+        There are no such files, one of them cannot be read, or two are of one frame.
     """
     files = [path] if path.is_file() else frame_files(path)
     if not files:
@@ -54,19 +59,24 @@ def read_openpose(path: Path) -> KeypointSet:
         skeleton = openpose_skeleton(counts[0] if counts else len(BODY25))
         rows = Rows(len(skeleton))
         for file, people in frames:
-            image = _image_row(rows, file, path)
+            image = _image_row(rows, file, path, pictures or {})
             for person in people:
                 rows.person(image, person["pose_keypoints_2d"], track=_track(person))
-        return rows.build(path.stem, skeleton)
+        people_set = rows.build(path.stem, skeleton)
+        if len(people_set.images) < len(files):
+            raise ValueError(f"{len(files)} files of {len(people_set.images)} frames: numbers that stand twice")
+        return people_set
 
 
-def _image_row(rows: Rows, file: Path, folder: Path) -> int:
+def _image_row(rows: Rows, file: Path, folder: Path, pictures: Mapping[str, str]) -> int:
     name = _NAME.match(file.stem)
     inner = file.parent.name if file.parent != folder and folder.is_dir() else ""
-    if name is None:
-        return rows.image(f"{file.stem}.jpg")
-    video, frame = inner or name["video"] or folder.stem, int(name["frame"])
-    return rows.image(f"{video}/{frame:06d}.jpg", video=video, frame=frame)
+    place = f"{inner}/{file.stem}".lstrip("/").removesuffix("_keypoints")
+    video = inner or (name["video"] if name else "")
+    if name is None or (place in pictures and not video):
+        return rows.image(pictures.get(place, f"{place}.jpg"))
+    video, frame = video or folder.stem, int(name["frame"])
+    return rows.image(pictures.get(place, f"{video}/{frame:06d}.jpg"), video=video, frame=frame)
 
 
 def _track(person: dict[str, Any]) -> int:
@@ -77,10 +87,12 @@ def _track(person: dict[str, Any]) -> int:
 def write_openpose(people: KeypointSet, path: Path) -> None:
     """Write a set of COCO's joints as COCO-18 files of OpenPose, one a frame; the neck is the middle of the shoulders.
 
+    Files lie in a folder a video (of still pictures: the folder that a picture lies in) where the set has several.
+
     Raises
     ------
     UsageError
-        The set has neither COCO's joints nor those of OpenPose.
+        The set has neither COCO's joints nor those of OpenPose, or two of its images would be one file.
     OutputError
         A file cannot be written.
     """
@@ -90,15 +102,26 @@ def write_openpose(people: KeypointSet, path: Path) -> None:
     of_image: dict[int, list[int]] = {}
     for i, image in enumerate(people.image.tolist()):
         of_image.setdefault(image, []).append(i)
-    several = len(people.video_names()) > 1
-    for row, name in enumerate(people.images):
-        video, frame = people.videos[row], int(people.frames[row])
-        stem = f"{video}_{frame:012d}" if frame >= 0 else Path(name).stem
-        file = (path / video if several else path) / f"{stem}_keypoints.json"
+    for row, file in enumerate(_files(people, path)):
         bodies = [{"person_id": [int(people.track_id[i])], **_body(people, i, skeleton)} for i in of_image.get(row, [])]
         with output_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps({"version": 1.3, "people": bodies}, allow_nan=False), "utf-8")
+
+
+def _files(people: KeypointSet, path: Path) -> list[Path]:
+    """The file of each image, in a folder that says which video or folder it is of where there are several."""
+    folders = [Path(v).name or Path(name).parent.name for v, name in zip(people.videos, people.images, strict=True)]
+    several = len(set(folders)) > 1
+    files: dict[Path, str] = {}
+    for name, folder, frame in zip(people.images, folders, people.frames.tolist(), strict=True):
+        stem = f"{folder}_{frame:012d}" if frame >= 0 else Path(name).stem
+        file = (path / folder if several else path) / f"{stem}_keypoints.json"
+        if file in files:
+            what = f"{files[file]} and {name} of {people.name} would both be {file.relative_to(path)}"
+            raise UsageError(what, hint="Write the set as COCO")
+        files[file] = name
+    return list(files)
 
 
 def _body(people: KeypointSet, i: int, skeleton: Skeleton) -> dict[str, list[float]]:
