@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from posepipe.datasets.openpose import frame_files, read_openpose, write_openpos
 from posepipe.datasets.rows import label_json
 from posepipe.datasets.yolo import description, read_yolo, set_parts, write_yolo
 from posepipe.errors import InputError, UsageError
+from posepipe.io.pictures import is_picture
 
 __all__ = ["Form", "label_videos", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
 
@@ -159,7 +162,8 @@ def read_set(path: str | Path, images: Path | None = None, *, first_frame: int =
     path
         File or folder.
     images
-        Folder of the pictures (of AlphaPose: of the frames); found beside the labels where None.
+        Folder of the pictures (of AlphaPose: of the frames); where None, found beside the labels of COCO, AlphaPose
+        and YOLO, and not at hand of the others.
     first_frame
         Number in the image names of AlphaPose's results that stands for a video's first frame.
 
@@ -219,8 +223,28 @@ def load_set(
     if form is Form.YOLO:
         found.add_all(Code.SEVERAL_PARTS, set_parts(source))
         return read_yolo(source), found
-    read = {Form.OPENPOSE: read_openpose, Form.MMPOSE: read_mmpose, Form.DLC: read_deeplabcut}[form]
-    return read(source), found
+    pictures = {} if images is None else _pictures(images)
+    if form is Form.OPENPOSE:
+        people = read_openpose(source, pictures)
+    else:
+        people = {Form.MMPOSE: read_mmpose, Form.DLC: read_deeplabcut}[form](source)
+    return (people if images is None else _at(people, images, pictures)), found
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """The pictures of a folder and its folders: their names by the names without suffix."""
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if is_picture(path))
+    return {path.with_suffix("").as_posix(): path.as_posix() for path in found}
+
+
+def _at(people: KeypointSet, folder: Path, pictures: Mapping[str, str]) -> KeypointSet:
+    """The set with its pictures in a folder, called as they are: the labels do not tell the suffix of a picture."""
+    names, taken = [], set(people.images)
+    for name in people.images:
+        picture = pictures.get(Path(name).with_suffix("").as_posix(), name)
+        names.append(name if picture in taken or (folder / name).is_file() else picture)
+        taken.add(names[-1])
+    return replace(people, images=tuple(names), root=folder)
 
 
 def write_set(people: KeypointSet, path: Path, form: Form) -> None:

@@ -31,9 +31,11 @@ def frame_files(folder: Path) -> list[Path]:
 def read_openpose(path: Path, pictures: Mapping[str, str] | None = None) -> KeypointSet:
     """Read the people of every frame; frames with nobody are images without people.
 
-    Boxes are the extent of the joints with a margin of an eighth on each side, as OpenPose has none. A number at the end
-    of a name is that of a frame; the video is the file's folder, or else what stands before the number, or else the
-    folder that is read. A name of nothing but a number is a still picture where there is a picture of that name.
+    Boxes are the extent of the joints with a margin of an eighth on each side, as OpenPose has none.
+
+    A number at the end of a name is that of a frame; the video is the file's folder, or else what stands before the
+    number, or else the folder that is read. A name of nothing but a number is a still picture where there is a picture
+    of that name.
 
     Parameters
     ----------
@@ -62,10 +64,10 @@ def read_openpose(path: Path, pictures: Mapping[str, str] | None = None) -> Keyp
             image = _image_row(rows, file, path, pictures or {})
             for person in people:
                 rows.person(image, person["pose_keypoints_2d"], track=_track(person))
-        people_set = rows.build(path.stem, skeleton)
-        if len(people_set.images) < len(files):
-            raise ValueError(f"{len(files)} files of {len(people_set.images)} frames: numbers that stand twice")
-        return people_set
+        found = rows.build(path.stem, skeleton)
+        if len(found.images) < len(files):
+            raise ValueError(f"{len(files)} files of {len(found.images)} frames: numbers that stand twice")
+        return found
 
 
 def _image_row(rows: Rows, file: Path, folder: Path, pictures: Mapping[str, str]) -> int:

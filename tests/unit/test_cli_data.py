@@ -11,6 +11,7 @@ from label_sets import alphapose_row, noise_picture, person, video_set, write_js
 from posepipe import cli
 from posepipe.datasets.coco import read_coco, write_coco
 from posepipe.datasets.exclusions import write_exclusions
+from posepipe.datasets.formats import Form, write_set
 from posepipe.datasets.splits import read_split
 
 Capture = pytest.CaptureFixture[str]
@@ -106,6 +107,21 @@ def test_every_format_can_be_written_and_read(form: str, tmp_path: Path) -> None
     again = read_coco(tmp_path / "c.json")
     assert len(again) == 2
     assert abs(again.xy - people.xy).max() < 0.01
+
+
+@pytest.mark.parametrize("form", ["openpose", "mmpose", "dlc"])
+def test_pictures_of_every_format_are_looked_at(form: str, tmp_path: Path, capsys: Capture) -> None:
+    people = video_set(1, 3)
+    write_pictures(people, tmp_path / "frames")
+    out = tmp_path / ("clip00.csv" if form == "dlc" else "b")
+    write_set(people.of_images([0, 2]), out, Form(form))
+    options = ["--images", tmp_path / "frames", "--json", tmp_path / "report.json"]
+    assert run("check", out, *options) == (4 if form == "openpose" else 0)  # 18 joints
+    assert json.loads((tmp_path / "report.json").read_text())["figures"]["pictures decoded"] == 2
+    assert "missing-image" not in capsys.readouterr().out
+    (tmp_path / "frames" / people.images[2]).unlink()
+    assert run("check", out, "--images", tmp_path / "frames") == 4
+    assert "missing-image" in capsys.readouterr().out
 
 
 def test_split_writes_checks_and_refuses(sail: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -3,18 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from label_sets import alphapose_row, person, same, video_set, write_json, write_pictures, write_video
+from label_sets import alphapose_row, noise_picture, person, same, video_set, write_json, write_pictures, write_video
 
 from posepipe.datasets.coco import write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.findings import Code
 from posepipe.datasets.formats import Form, label_videos, load_set, pictures_beside, read_set, recognise, write_set
-from posepipe.datasets.frames import videos_of_set
+from posepipe.datasets.frames import pictures_at_hand, videos_of_set
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.mmpose import read_mmpose, write_mmpose
 from posepipe.datasets.openpose import read_openpose
+from posepipe.datasets.rows import Rows
 from posepipe.datasets.skeletons import BODY25, COCO18, HALPE26, alphapose_skeleton, canonical, map_skeleton
 from posepipe.datasets.yolo import read_yolo, set_parts, write_yolo
 from posepipe.errors import InputError, UsageError
@@ -281,6 +283,84 @@ def test_parts_are_what_the_yaml_file_and_the_folders_say(
     (tmp_path / "data.yaml").write_text(f"path: .\n{entries}\nnames:\n  0: person\nkpt_shape: [17, 3]\n")
     assert set_parts(tmp_path) == expected
     assert set_parts(tmp_path / "images" / folders[0]) == ()
+
+
+def stills(*names: str, root: Path | None = None) -> KeypointSet:
+    """A person in each of some still pictures."""
+    rows = Rows(17)
+    for i, name in enumerate(names):
+        rows.person(rows.image(name, size=(320, 240)), person(20 + i, 10 + i, third=0.8))
+    return rows.build("stills", COCO17, root)
+
+
+FOLDERS = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+
+
+def test_openpose_keeps_stills_of_one_name_apart(tmp_path: Path) -> None:
+    people = stills(*FOLDERS)
+    write_set(people, tmp_path / "open", Form.OPENPOSE)
+    again = read_set(tmp_path / "open")
+    assert recognise(tmp_path / "open") == (Form.OPENPOSE, tmp_path / "open")
+    np.testing.assert_allclose(map_skeleton(again)[0].xy, people.xy, atol=1e-3)
+    assert again.images == ("a/000001.jpg", "a/000002.jpg", "b/000001.jpg", "b/000002.jpg")
+    write_pictures(people, tmp_path / "pictures")
+    at_hand = read_set(tmp_path / "open", tmp_path / "pictures")
+    assert (at_hand.images, at_hand.root) == (FOLDERS, tmp_path / "pictures")
+    # names without a number, and a picture beside the folders
+    other = stills("left.jpg", "a/left.jpg", "b/left.jpg")
+    write_set(other, tmp_path / "other", Form.OPENPOSE)
+    again = read_set(tmp_path / "other")
+    assert (again.images, again.videos) == (other.images, ("", "", ""))
+    np.testing.assert_allclose(map_skeleton(again)[0].xy, other.xy, atol=1e-3)
+
+
+@pytest.mark.parametrize("names", [("a/1.jpg", "a/1.png"), ("x/a/1.jpg", "y/a/1.jpg", "b/1.jpg")])
+def test_openpose_refuses_images_that_would_be_one_file(names: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"{names[0]} and {names[1]} of stills would both be .*1_keypoints\.json"):
+        write_set(stills(*names), tmp_path / "open", Form.OPENPOSE)
+    assert not (tmp_path / "open").exists()
+
+
+def test_openpose_refuses_two_files_of_one_frame(tmp_path: Path) -> None:
+    for name in ("walk_1", "walk_01"):
+        write_json(tmp_path / f"{name}_keypoints.json", {"version": 1.3, "people": []})
+    with pytest.raises(InputError, match="2 files of 1 frames"):
+        read_openpose(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("form", [Form.OPENPOSE, Form.MMPOSE])
+def test_stills_are_found_where_their_pictures_are_said_to_lie(form: Form, suffix: str, tmp_path: Path) -> None:
+    people = stills("000000397133.jpg", "000000000785.jpg")
+    write_pictures(replace(people, images=tuple(n.replace(".jpg", suffix) for n in people.images)), tmp_path / "p")
+    write_set(people, tmp_path / "labels", form)
+    found = read_set(tmp_path / "labels", tmp_path / "p")
+    assert set(found.images) == {f"000000397133{suffix}", f"000000000785{suffix}"}
+    assert (found.root, found.videos, found.frames.tolist()) == (tmp_path / "p", ("", ""), [-1, -1])
+    assert pictures_at_hand(found)
+    assert not pictures_at_hand(read_set(tmp_path / "labels"))
+    assert read_set(tmp_path / "labels", tmp_path).root == tmp_path  # where they are not: told as missing
+
+
+@pytest.mark.parametrize("form", [Form.OPENPOSE, Form.MMPOSE, Form.DLC])
+def test_frames_are_found_where_they_are_said_to_lie(form: Form, tmp_path: Path) -> None:
+    people = video_set(1, 3)
+    images = tuple(name.replace(".jpg", ".png") for name in people.images)
+    write_pictures(replace(people, images=images), tmp_path / "frames")
+    path = tmp_path / ("clip00.csv" if form is Form.DLC else "labels")
+    write_set(people, path, form)
+    found = read_set(path, tmp_path / "frames")
+    assert (found.images, found.root, found.frames.tolist()) == (images, tmp_path / "frames", [0, 1, 2])
+    assert (found.videos, len(found)) == (people.videos, 3)
+
+
+def test_labelled_frames_of_deeplabcut_are_found(tmp_path: Path) -> None:
+    (tmp_path / "labeled-data/clip").mkdir(parents=True)
+    table = tmp_path / "labeled-data/clip/CollectedData_me.csv"
+    table.write_text(DLC_LABELLED)
+    for number in (42, 43):
+        cv2.imwrite(str(table.parent / f"img00{number}.png"), noise_picture(number))
+    assert pictures_at_hand(read_set(table, tmp_path / "labeled-data"))
 
 
 def test_every_format_is_recognised(tmp_path: Path) -> None:
