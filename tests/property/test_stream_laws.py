@@ -69,6 +69,8 @@ def test_smoothing_does_not_care_where_and_how_large_the_picture_is(stream, smoo
 @MANY
 @given(streams())
 def test_zero_phase_has_no_direction_of_time(stream) -> None:
+    # Times that turn without rounding: a gap of just MAX_GAP is as long from both sides.
+    stream = replace(stream, pts=np.round(stream.pts * 1024) / 1024)
     back = replace(
         stream,
         pts=(stream.pts[-1:] - stream.pts)[::-1],
