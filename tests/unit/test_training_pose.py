@@ -23,6 +23,7 @@ from posepipe.config import data_root
 from posepipe.datasets.augmentation import Augmentation
 from posepipe.datasets.crops import build_crops
 from posepipe.datasets.exclusions import write_exclusions
+from posepipe.datasets.formats import Form, read_set, write_set
 from posepipe.datasets.keypoints import KeypointSamples
 from posepipe.datasets.yolo import write_yolo
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
@@ -358,6 +359,15 @@ def test_a_yolo_set_of_several_parts_is_read_by_part(tmp_path: Path) -> None:
     for wrong in ({"sources": [{"path": "set"}]}, {"validation": [{"path": "set/data.yaml"}]}):
         with pytest.raises(ConfigError, match="images/train, images/val, images/test"):
             training_people(recipe(tmp_path, **{**sources, **wrong}))
+
+
+def test_stills_of_mmpose_are_trained_on_where_their_folder_is_named(root: Path, tmp_path: Path) -> None:
+    write_set(read_set(root / "train.json", root / "images"), tmp_path / "predictions", Form.MMPOSE)
+    source = {"path": str(tmp_path / "predictions"), "images": "images"}
+    known = training_people(recipe(root, sources=[source]))[0].people
+    assert {p.image for p in known} == {p.image for p in training_people(recipe(root))[0].people}
+    with pytest.raises(InputError, match="Name their folder"):
+        training_people(recipe(root, sources=[{"path": source["path"]}]))
 
 
 def test_states_are_read_from_a_table(root: Path, tmp_path: Path) -> None:

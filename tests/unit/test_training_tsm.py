@@ -20,8 +20,9 @@ from posepipe.datasets.action_colours import shift_colours
 from posepipe.errors import ConfigError, InputError
 from posepipe.models.tsm import POOLINGS, TSM_BACKBONES
 from posepipe.training.plan import find_recipe, make_plan, train
+from posepipe.training.tsm_data import face_store, forgery_sets
 from posepipe.training.tsm_loss import focal_bce, forgery_loss, positive_weight
-from posepipe.training.tsm_recipe import Colours
+from posepipe.training.tsm_recipe import Colours, TsmRecipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -111,6 +112,20 @@ def test_other_losses_train(trained: tuple[Path, Path], tmp_path: Path, loss: st
         "engine.validate_every": "1",
     }
     assert run(tmp_path / "run", trained[0], **settings).is_file()
+
+
+def test_people_are_held_out_with_all_their_videos(tmp_path: Path) -> None:
+    rows = ["video,label,split,group"]
+    for number in range(1, 4):
+        for label in ("real", "fake"):
+            write_video(tmp_path / f"{label}{number}.mp4", number, fake=label == "fake")
+            rows.append(f"{label}{number}.mp4,{label},train,person {number}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    recipe = TsmRecipe(videos=str(tmp_path / "list.csv"), cache=str(tmp_path / "cache"), side=32, frozen_norms=0.0)
+    listed, _ = forgery_sets(recipe, face_store(recipe), allow_leaks=False)
+    assert recipe.hold_out == 0.1
+    assert [len(listed[part]) for part in ("train", "val")] == [4, 2]
+    assert len({video.group for video in listed["val"]}) == 1
 
 
 def test_bad_videos_are_named_before_training(tmp_path: Path) -> None:
