@@ -81,13 +81,17 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     """Write a set in the form of mmpose's demo scripts: a JSON file of one video, or a folder, one file a video.
 
     A set of still pictures has one file a picture. Raises :class:`OutputError`, and :class:`UsageError` for a set that
-    mixes pictures and videos, or has frames without a number.
+    mixes pictures and videos, has frames without a number, or pictures in folders.
     """
     videos = people.video_names()
     if videos and "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
     if videos and (people.frames < 0).any():
         raise UsageError(f"set {people.name!r} has frames of videos without a number", hint="Write them as COCO")
+    nested = next((name for name in people.images if not videos and len(Path(name).parts) > 1), None)
+    if nested:
+        # Results of mmpose lie side by side, and so they are read.
+        raise UsageError(f"set {people.name!r} has pictures in folders", got=nested, hint="Write them as COCO")
     groups: dict[str, list[int]] = {}
     for row, video in enumerate(people.videos):
         groups.setdefault(video or str(Path(people.images[row]).with_suffix("")), []).append(row)

@@ -443,3 +443,9 @@ def test_a_folder_of_two_sets_needs_one_to_be_named(tmp_path: Path) -> None:
         read_set(other)
     assert recognise(other / "labels")[0] is Form.ALPHAPOSE
     assert recognise(other / "annotations")[0] is Form.COCO
+
+
+def test_mmpose_has_no_place_for_pictures_in_folders(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"pictures in folders; got a/1\.jpg"):
+        write_mmpose(stills("x.jpg", "a/1.jpg", "b/1.jpg"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
