@@ -1,8 +1,9 @@
-"""The mean of the weights of trainings from one start: ``python models/sppe_small/average.py RUN_DIR ... -o OUT``.
+"""The mean of the weights of trainings from one start: ``python models/sppe_small/average.py RUN ... -o OUT``.
 
-Trainings that begin at the same weights and differ in order and chance lie in one basin, and their mean is better than
-each of them (model soups, Wortsman et al. 2022): two processor cores train two networks side by side and lose little
-against one training of twice the batch. Writes OUT.safetensors and OUT.onnx.
+A RUN is the folder of a training, or a .safetensors file: the start, or an earlier mean. Trainings that begin at the
+same weights and differ in order and chance lie in one basin, and their mean is better than each of them (model soups,
+Wortsman et al. 2022): two processor cores train two networks side by side and lose little against one training of
+twice the batch. A mean with the start keeps more of what the start knew. Writes OUT.safetensors and OUT.onnx.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
+from posepipe.models.pose_files import read_tensors
 from posepipe.training.engine import LAST, averaged_weights
 from posepipe.training.export import export_pose, write_weights
 from posepipe.training.plan import find_recipe, make_plan
@@ -21,15 +24,21 @@ from posepipe.training.plan import find_recipe, make_plan
 RECIPE = Path(__file__).resolve().parent / "recipe.toml"
 
 
+def weights_of(run: Path) -> dict[str, Tensor]:
+    """A training's averaged weights, or a file's."""
+    return averaged_weights(run / LAST) if run.is_dir() else read_tensors(run)[0]
+
+
 def main() -> None:
     """Average and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run_dirs", type=Path, nargs="+", help="folders of training runs")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of training runs, or .safetensors files")
     parser.add_argument("-o", "--out", type=Path, required=True, help="path of the files without a suffix")
     options = parser.parse_args()
-    runs = [averaged_weights(folder / LAST) for folder in options.run_dirs]
+    runs = [weights_of(run) for run in options.runs]
     mean = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
-    _, card = load_pose_checkpoint(options.run_dirs[0] / LAST)
+    first = options.runs[0]
+    _, card = load_pose_checkpoint(first / LAST if first.is_dir() else first)
     weights = options.out.with_suffix(".safetensors")
     write_weights(mean, weights, card)
     about = dataclasses.asdict(make_plan(find_recipe(str(RECIPE)), {}).phases[-1].export)
