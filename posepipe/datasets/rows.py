@@ -91,12 +91,14 @@ class Rows:
         self, name: str, skeleton: Skeleton, root: Path | None = None, *, visibilities: bool = False
     ) -> KeypointSet:
         """The set; ``visibilities`` says that the third number of a joint is 0, 1 or 2, not a confidence."""
-        people = np.array(self._people, np.float32).reshape(-1, self._joints, 3)
+        with np.errstate(over="ignore"):  # the set refuses what is too large for it
+            people = np.array(self._people, np.float32).reshape(-1, self._joints, 3)
         value = np.where(np.isfinite(people).all(2), people[..., 2], 0)
         labelled = value > 0
         xy = np.where(labelled[..., None], people[..., :2], 0)
         found = [_extent(p[m]) if b is None else b for p, m, b in zip(xy, labelled, self._boxes, strict=True)]
-        boxes = np.array(found, np.float32).reshape(-1, 4)
+        with np.errstate(over="ignore"):
+            boxes = np.array(found, np.float32).reshape(-1, 4)
         return KeypointSet(
             name=name,
             skeleton=skeleton,
