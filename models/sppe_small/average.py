@@ -13,20 +13,13 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
-from posepipe.models.pose_files import read_tensors
-from posepipe.training.engine import LAST, averaged_weights
+from posepipe.training.engine import LAST
 from posepipe.training.export import export_pose, write_weights
 from posepipe.training.plan import find_recipe, make_plan
 
 RECIPE = Path(__file__).resolve().parent / "recipe.toml"
-
-
-def weights_of(run: Path) -> dict[str, Tensor]:
-    """A training's averaged weights, or a file's."""
-    return averaged_weights(run / LAST) if run.is_dir() else read_tensors(run)[0]
 
 
 def main() -> None:
@@ -35,10 +28,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of training runs, or .safetensors files")
     parser.add_argument("-o", "--out", type=Path, required=True, help="path of the files without a suffix")
     options = parser.parse_args()
-    runs = [weights_of(run) for run in options.runs]
+    loaded = [load_pose_checkpoint(run / LAST if run.is_dir() else run) for run in options.runs]
+    card, runs = loaded[0][1], [network.state_dict() for network, _ in loaded]
     mean = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
-    first = options.runs[0]
-    _, card = load_pose_checkpoint(first / LAST if first.is_dir() else first)
     weights = options.out.with_suffix(".safetensors")
     write_weights(mean, weights, card)
     about = dataclasses.asdict(make_plan(find_recipe(str(RECIPE)), {}).phases[-1].export)

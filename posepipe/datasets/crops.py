@@ -89,18 +89,13 @@ def load_crops(people: Sequence[Person], size: tuple[int, int], padding: float, 
         Where caches lie.
     """
     path = folder / f"crops_{people_key(people, size, padding)}.npz"
-    with suppress(*UNREADABLE_NPZ):
-        return _read_crops(path)
+    with suppress(*UNREADABLE_NPZ), np.load(path, allow_pickle=False) as file:
+        return CropCache(**{name: file[name] for name in CropCache.__dataclass_fields__})
     folder.mkdir(parents=True, exist_ok=True)
     cache = build_crops(people, size, padding)
     with atomic_path(path) as unfinished:
         np.savez(unfinished, **{name: getattr(cache, name) for name in CropCache.__dataclass_fields__})
-    return _read_crops(path)
-
-
-def _read_crops(path: Path) -> CropCache:
-    with np.load(path, allow_pickle=False) as file:
-        return CropCache(**{name: file[name] for name in CropCache.__dataclass_fields__})
+    return cache
 
 
 def build_crops(people: Sequence[Person], size: tuple[int, int], padding: float) -> CropCache:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from posepipe.errors import UsageError, WeightsError
 from posepipe.io.schema import SCORE_DECIMALS, rounded, skeleton_from_json
-from posepipe.skeleton import Skeleton
+from posepipe.skeleton import Skeleton, named_skeleton
 from posepipe.stages import WindowRecogniser
 from posepipe.stages.engine import Engine
 from posepipe.streams.spans import SpanRules, WindowLog, decide
 from posepipe.streams.windows import TimeWindow, TimeWindows, windows_of
 from posepipe.types import Action, FrameResult, PoseStream
-from posepipe.volumes.clips import HeatmapRecipe
-from posepipe.volumes.maps import keypoint_maps, limb_maps
+from posepipe.volumes.clips import HeatmapRecipe, window_maps
 from posepipe.volumes.window import Window, compact_box
 
 __all__ = [
@@ -37,9 +36,8 @@ LEAST_PX = 24.0
 #: seconds of a window where the card says none
 DEFAULT_WINDOW_S = 2.0
 _Float: TypeAlias = NDArray[np.floating]
-_Limbs: TypeAlias = NDArray[np.int64]
-# Makes one row of a network's input of keypoints (T,K,2) px, scores (T,K) and limbs (E,2) in a square.
-_Draw: TypeAlias = Callable[[_Float, _Float, _Limbs, Window, HeatmapRecipe], NDArray[np.float32]]
+# Makes one row of a network's input of keypoints (T,K,2) px and scores (T,K), those of a skeleton, in a square.
+_Draw: TypeAlias = Callable[[_Float, _Float, Window, HeatmapRecipe, Skeleton], NDArray[np.float32]]
 # Four windows lie over every moment.
 _OVERLAP = 4
 
@@ -93,9 +91,10 @@ class OnnxActions:
         names = texts(engine, "keypoints")
         self.samples = _whole(engine, "frames", frames)
         size = _whole(engine, "size", size)
-        self._limbs = _limbs_of(engine, names)
-        if channels not in (None, len(names) + len(self._limbs)):
-            told = f"{len(names)} keypoints" + (f" and {len(self._limbs)} limbs" if len(self._limbs) else "")
+        self._own = _own_skeleton(engine, names)
+        limbs = len(self._own.edges) if engine.card.get("limbs") else 0
+        if channels not in (None, len(names) + limbs):
+            told = f"{len(names)} keypoints" + (f" and {limbs} limbs" if limbs else "")
             raise WeightsError(f"the card in {path} names {told} for an input of {channels}")
         self.skeleton = skeleton
         self._places = keypoint_places(names, skeleton, self.weights)
@@ -109,7 +108,7 @@ class OnnxActions:
             raise WeightsError(f"the card in {path} has bad cells", got=repr(cells), expected="corner or centre")
         least = _share(engine, "keypoint_score", 0.0)
         sigma = engine.number("sigma", 0.6)
-        self._recipe = HeatmapRecipe(self.samples, 1, size, sigma, cells=cells, keypoint_score=least)
+        self._recipe = HeatmapRecipe(self.samples, 1, size, sigma, cells=cells, keypoint_score=least, limbs=limbs > 0)
 
     @property
     def description(self) -> str:
@@ -140,7 +139,7 @@ class OnnxActions:
         if box is None or keypoint_extent(xy.reshape(-1, 2), score.reshape(-1) > 0) < LEAST_PX:
             return None
         size = self._recipe.size
-        return self._draw(xy, score, self._limbs, Window.of(box).resized(size, size), self._recipe)
+        return self._draw(xy, score, Window.of(box).resized(size, size), self._recipe, self._own)
 
     def recognise(self, stream: PoseStream) -> list[Action]:
         """What one person did, from the whole stream: spans that do not overlap."""
@@ -243,10 +242,10 @@ def _input_of(engine: Engine) -> tuple[int | None, int | None, int | None, _Draw
     )
 
 
-def _limbs_of(engine: Engine, names: Sequence[str]) -> _Limbs:
-    """(E,2) places among the keypoints of the limbs that have maps, (0,2) where none have."""
+def _own_skeleton(engine: Engine, names: Sequence[str]) -> Skeleton:
+    """The network's keypoints and, where the card says that they have maps, its limbs."""
     if not engine.card.get("limbs"):
-        return np.zeros((0, 2), np.int64)
+        return named_skeleton("network", tuple(names))
     try:
         skeleton = skeleton_from_json(engine.card.get("skeleton_full"))
     except ValueError as error:
@@ -257,17 +256,17 @@ def _limbs_of(engine: Engine, names: Sequence[str]) -> _Limbs:
             got=f"{len(skeleton)} keypoints, {len(skeleton.edges)} limbs",
             expected="the keypoints of the card in their order, and limbs",
         )
-    return skeleton.edge_index
+    return skeleton
 
 
-def _maps(xy: _Float, score: _Float, limbs: _Limbs, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
-    """(K+E,T,h,w) maps of keypoints (T,K,2) px and scores (T,K), and of limbs (E,2) behind them."""
-    places, there = square.points(xy, recipe.cells)[None], score[None]
-    maps = keypoint_maps(places, there, square.size, recipe.sigma)
-    return np.concatenate([maps, limb_maps(places, there, limbs, square.size, recipe.sigma)]) if len(limbs) else maps
+def _maps(xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe, skeleton: Skeleton) -> NDArray[np.float32]:
+    """(K+E,T,h,w) maps of keypoints (T,K,2) px and scores (T,K), and of the skeleton's limbs behind them."""
+    return window_maps(xy[None], score[None], square, recipe, skeleton)
 
 
-def _points(xy: _Float, score: _Float, _limbs: _Limbs, square: Window, recipe: HeatmapRecipe) -> NDArray[np.float32]:
+def _points(
+    xy: _Float, score: _Float, square: Window, recipe: HeatmapRecipe, _skeleton: Skeleton
+) -> NDArray[np.float32]:
     """(T,K,3) places in cells and scores of the same."""
     return np.concatenate([square.points(xy, recipe.cells), score[..., None]], -1).astype(np.float32)
 

@@ -130,7 +130,7 @@ class OnnxSpans:
         whole_xy, whole_seen = np.zeros((steps, *xy.shape[1:])), np.zeros((steps, *seen.shape[1:]), bool)
         whole_xy[number - first], whole_seen[number - first] = xy, seen
         last = max(0, steps - self._steps)
-        starts = sorted({*range(0, max(1, last), self._spacing), last})
+        starts = [*range(0, last, self._spacing), last]
         cuts = [slice(start, start + self._steps) for start in starts]
         return [first + s for s in starts], np.stack([self._window(whole_xy[cut], whole_seen[cut]) for cut in cuts])
 

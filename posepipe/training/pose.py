@@ -20,7 +20,6 @@ from posepipe.datasets.order import MixedOrder
 from posepipe.datasets.people import Person
 from posepipe.errors import UsageError, WeightsError
 from posepipe.heatmaps import decode_peaks, decode_posterior, oks_kernel_sigmas
-from posepipe.io.weights import weights_path
 from posepipe.models.blocks import Normalise
 from posepipe.models.pose_checkpoints import load_pose_checkpoint, pose_card
 from posepipe.models.pose_networks import pose_network
@@ -32,7 +31,7 @@ from posepipe.training.frozen_stem import FrozenStem
 from posepipe.training.lessons import load_lessons, recall
 from posepipe.training.pose_loss import gaussian_loss, posterior_loss, teacher_loss
 from posepipe.training.pose_sources import LabelledPeople, training_people
-from posepipe.training.recipe import PoseRecipe
+from posepipe.training.recipe import PoseRecipe, pose_file
 from posepipe.training.starts import MOVENET_PACKAGE_SHA256, load_movenet, read_tfjs_package, verify_sha256
 from posepipe.training.table import to_table
 
@@ -176,12 +175,12 @@ def start_network(recipe: PoseRecipe) -> nn.Module:
         verify_sha256(package, MOVENET_PACKAGE_SHA256)
         load_movenet(network, read_tfjs_package(package))
     elif recipe.start:
-        loaded, card = load_pose_checkpoint(weights_path("sppe_small") if recipe.start == "small" else recipe.start)
+        loaded, card = load_pose_checkpoint(pose_file(recipe.start))
         if card["network"] != recipe.network:
             raise UsageError(f"{recipe.start} holds another network", got=card["network"], expected=recipe.network)
         if card.get("skeleton") != COCO17.name:
             raise WeightsError(
-                f"{recipe.start} is for other joints than COCO's {len(COCO17)}", got=card.get("skeleton")
+                f"{recipe.start} is for other joints", expected=f"the {len(COCO17)} of COCO in their order"
             )
         return loaded.train()
     return network

@@ -85,7 +85,7 @@ class Reader:
         else:
             labels = self._part(source)
             if source.without:
-                labels = labels.of_images(~self._named(labels, self._labels(source), source))
+                labels = labels.of_images(~self._left_out(labels, self._labels(source), source))
             people = set_people(labels, hidden_trust=source.hidden_trust, confidence=source.confidence)
         states = _states(self.root / source.states) if source.states else {}
         found = []
@@ -118,7 +118,7 @@ class Reader:
         others = [read_set(self.root / other) for other in source.without]
         return {name for other in others for name in (*other.images, *frame_names(other))}
 
-    def _named(self, labels: KeypointSet, whole: KeypointSet, source: Source) -> NDArray[np.bool_]:
+    def _left_out(self, labels: KeypointSet, whole: KeypointSet, source: Source) -> NDArray[np.bool_]:
         """(I,) which images of `labels`, a part of `whole`, are left out. Raises `InputError` if none of `whole` is."""
         names = self._without(source)
         if names.isdisjoint(whole.images):

@@ -26,6 +26,7 @@ __all__ = [
     "SlimDetectorRecipe",
     "Source",
     "better",
+    "pose_file",
 ]
 
 
@@ -113,6 +114,11 @@ class Source:
     agreement: float = setting(0.6, "teacher.npz: least agreement with the mirror image's pose", low=0.0, high=1.0)
 
 
+def pose_file(name: str) -> Path:
+    """The file of a pose network that a recipe names; ``small`` is the embedded one."""
+    return weights_path("sppe_small") if name == "small" else Path(name)
+
+
 @dataclass(frozen=True)
 class DistilRecipe:
     """A teacher whose maps are learnt beside the labels; off without a `teacher`."""
@@ -132,8 +138,7 @@ class DistilRecipe:
     @property
     def files(self) -> tuple[Path, ...]:
         """The teachers' files."""
-        names = [name for name in (self.teacher, self.second) if name]
-        return tuple(weights_path("sppe_small") if name == "small" else Path(name) for name in names)
+        return tuple(pose_file(name) for name in (self.teacher, self.second) if name)
 
 
 @dataclass(frozen=True)
