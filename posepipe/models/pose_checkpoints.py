@@ -141,6 +141,7 @@ def pose_card(
     decode: str,
     cells: str = "centre",
     sigma: float | None = None,
+    padding: float = 1.25,
 ) -> dict[str, Any]:
     """What a reader of a pose network's maps must know.
 
@@ -159,13 +160,15 @@ def pose_card(
     sigma
         Deviation of the gaussians that the network was trained on, in cells; used by ``dark`` (None: 2) and
         ``posterior`` (None: not known).
+    padding
+        Factor on the person's box, once it has the crop's shape (:func:`posepipe.geometry.crop_affine`).
     """
     card: dict[str, Any] = {
         "kind": "sppe",
         "network": network,
         "input_size": list(input_size),
         "stride": 4,
-        "padding": 1.25,
+        "padding": padding,
         "decode": decode,
         "cells": cells,
     }

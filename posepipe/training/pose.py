@@ -38,7 +38,6 @@ from posepipe.training.table import to_table
 __all__ = ["PoseModule", "crop_size", "network_card", "start_network", "train_pose"]
 
 STRIDE = 4
-PADDING = 1.25
 #: resolution of the crop cache for inputs of its shape that are no larger: recipes of several sizes read the same one
 CACHE_SIZE = (256, 192)
 #: least trust at which a joint counts in validation, and least number of such joints of a person that counts
@@ -128,7 +127,7 @@ class PoseModule(EngineModule):
             return decode_peaks(maps.cpu().numpy())[0]
         posterior = maps.flatten(2).softmax(-1).view_as(maps).cpu().numpy()
         size = (self.pose_recipe.height, self.pose_recipe.width)
-        kernels = oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, PADDING)
+        kernels = oks_kernel_sigmas(np.array(COCO17.sigmas), size, STRIDE, self.pose_recipe.padding)
         return decode_posterior(posterior, kernels, self.pose_recipe.sigma)[0]
 
     def on_validation_epoch_end(self) -> None:
@@ -189,7 +188,8 @@ def start_network(recipe: PoseRecipe) -> nn.Module:
 def network_card(network: nn.Module, recipe: PoseRecipe) -> dict[str, Any]:
     """What a reader of the network's maps must know; see `posepipe.models.pose_checkpoints.pose_card`."""
     decode = "posterior" if recipe.target == "posterior" else "dark"
-    card = pose_card(recipe.network, len(COCO17), (recipe.height, recipe.width), decode=decode, sigma=recipe.sigma)
+    size = (recipe.height, recipe.width)
+    card = pose_card(recipe.network, len(COCO17), size, decode=decode, sigma=recipe.sigma, padding=recipe.padding)
     normalise = getattr(network, "normalise", None)
     if isinstance(normalise, Normalise):
         card |= {"mean": normalise.mean.flatten().tolist(), "deviation": normalise.deviation.flatten().tolist()}
@@ -204,11 +204,12 @@ def crop_size(recipe: PoseRecipe) -> tuple[int, int]:
 
 
 def _crops(people: Sequence[Person], recipe: PoseRecipe) -> CropCache:
-    return load_crops(people, crop_size(recipe), PADDING, cache_root() / "crops")
+    return load_crops(people, crop_size(recipe), recipe.padding, cache_root() / "crops")
 
 
 def _samples(crops: CropCache, recipe: PoseRecipe, augmentation: Augmentation | None) -> KeypointSamples:
-    return KeypointSamples(crops, (recipe.height, recipe.width), stride=STRIDE, augmentation=augmentation)
+    size = (recipe.height, recipe.width)
+    return KeypointSamples(crops, size, stride=STRIDE, padding=recipe.padding, augmentation=augmentation)
 
 
 def _training_data(known: LabelledPeople, recipe: PoseRecipe, teacher: Teacher | None) -> TrainingData:

@@ -165,6 +165,7 @@ class PoseRecipe:
     data: str = setting("", "folder where relative paths of sources begin; empty: POSEPIPE_DATA")
     height: int = setting(256, "of the input, px, a multiple of 32", low=32, high=2048)
     width: int = setting(192, "of the input, px, a multiple of 32", low=32, high=2048)
+    padding: float = setting(1.25, "factor on the person's box, widened to the input's shape", low=1.0, high=4.0)
     target: str = setting(
         "posterior",
         "what maps are: posterior (softmax over places, cross-entropy) or gaussian (of peak 1, squared error)",

@@ -37,7 +37,7 @@ from posepipe.training.engine import averaged_weights
 from posepipe.training.export import export_pose, write_safetensors, write_weights
 from posepipe.training.lessons import load_lessons, recall
 from posepipe.training.plan import find_recipe, make_plan, train
-from posepipe.training.pose import PoseModule, crop_size, start_network
+from posepipe.training.pose import PoseModule, _crops, _samples, crop_size, start_network
 from posepipe.training.pose_loss import gaussian_loss, gaussian_targets, posterior_loss, teacher_loss
 from posepipe.training.pose_sources import Reader, training_people
 from posepipe.training.recipe import DistilRecipe, PoseRecipe, Source
@@ -323,6 +323,15 @@ def test_crops_are_kept_at_the_resolution_of_the_input(root: Path) -> None:
         assert crop_size(recipe(root, height=height, width=width)) == kept
 
 
+def test_people_are_seen_with_the_recipes_padding(root: Path) -> None:
+    def area(padding: float) -> float:
+        table = recipe(root, padding=padding)
+        people = training_people(table)[0].people
+        return float(_samples(_crops(people, table), table, None)[0]["area"])
+
+    assert area(1.0) == pytest.approx(area(1.25) * 1.25**2, rel=1e-3)
+
+
 def test_a_start_for_other_joints_is_refused(root: Path, tmp_path: Path) -> None:
     network = pose_network("simplebaseline_r18", 26, (128, 96))
     card = pose_card("simplebaseline_r18", 26, (128, 96), decode="dark")
@@ -495,9 +504,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_networks_train_a_step_and_say_what_they_are(
     root: Path, tmp_path: Path, network: str, target: str, decode: str
 ) -> None:
-    best = train(make_plan({**SMALL, "data": str(root), "network": network, "target": target}, {}), tmp_path)
+    table = {**SMALL, "data": str(root), "network": network, "target": target, "padding": 1.1}
+    best = train(make_plan(table, {}), tmp_path)
     loaded, card = load_pose_checkpoint(best)
     assert (card["network"], card["decode"], card["input_size"]) == (network, decode, [64, 64])
+    assert card["padding"] == 1.1
     assert len(rows(tmp_path)) == 1
     assert 0 <= float(rows(tmp_path)[0]["val_score"]) <= 1
     again = start_network(recipe(root, network=network, start=str(best)))
