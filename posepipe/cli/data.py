@@ -199,21 +199,40 @@ def _split(arguments: argparse.Namespace) -> int:
         wishes = {"subject_pattern": arguments.subject_pattern, "together": arguments.together}
         shares = {"val": arguments.val, "test": arguments.test}
         split = make_split(people, by=By(arguments.by), seed=arguments.seed, **shares, **wishes)
-    found = leaks(people, split, frames=not arguments.no_frames)
+    pictures = None if arguments.no_frames else _pictures(arguments, people)
+    found = leaks(people, split, frames=not arguments.no_frames, pictures=pictures)
     for leak in found:
         print(f"leak: {leak.line()}")
-    if people.root is None and not arguments.no_frames:
-        print("the pictures are not at hand: near-duplicate frames were not looked for")
-    elif people.root is not None and not arguments.no_frames:
-        absent = sum(not (people.root / name).is_file() for name in people.images)
-        if absent:
-            print(f"{absent} of {len(people.images)} pictures are not there, and were not compared")
     counts = ", ".join(f"{part} {len(members)}" for part, members in split.parts.items())
     if arguments.out is not None:
         write_split(split, arguments.out)
         print(f"{arguments.path} -> {arguments.out}")
     print(f"{split.by.value} split of {people.name}: {counts}; sha256 {split.sha256[:12]}; {len(found)} leaks")
     return UNSOUND if found else 0
+
+
+def _pictures(arguments: argparse.Namespace, people: KeypointSet) -> list[Path] | None:
+    """The files of a set's images, frames of videos taken out as training does; None where nothing is at hand."""
+    from posepipe.datasets.frames import frames_cache, video_frames
+    from posepipe.review import with_frames
+
+    videos = near_videos(arguments, people)
+    if videos:
+        wanted = video_frames(people)
+        print(
+            f"comparing {int(wanted.sum())} frames of {len(people.video_names())} videos (--no-frames passes them by)"
+        )
+        people, lost = with_frames(people, wanted, videos, frames_cache(arguments.path))
+        for line in lost:
+            print(line)
+    if people.root is None:
+        print("neither pictures nor videos are at hand: near-duplicate frames were not looked for")
+        return None
+    files = [people.root / name for name in people.images]
+    absent = sum(not file.is_file() for file in files)
+    if absent:
+        print(f"{absent} of {len(files)} pictures are not there, and were not compared")
+    return files
 
 
 def _frames(arguments: argparse.Namespace) -> int:

@@ -75,7 +75,9 @@ class Looks:
     read: NDArray[np.bool_]
 
 
-def leaks(people: KeypointSet, split: Split, *, frames: bool = True) -> list[Leak]:
+def leaks(
+    people: KeypointSet, split: Split, *, frames: bool = True, pictures: Sequence[Path] | None = None
+) -> list[Leak]:
     """Everything of a set that stands in two parts of a split.
 
     Parameters
@@ -86,6 +88,8 @@ def leaks(people: KeypointSet, split: Split, *, frames: bool = True) -> list[Lea
         The split.
     frames
         Whether to compare the pictures too; where the set's pictures are not at hand they cannot be.
+    pictures
+        (I,) files of the images where they are not the set's own: frames that were taken out of its videos.
 
     Raises
     ------
@@ -102,11 +106,13 @@ def leaks(people: KeypointSet, split: Split, *, frames: bool = True) -> list[Lea
     for kind, pattern in ((Kind.SUBJECT, split.subject_pattern), (Kind.SOURCE, split.together)):
         if pattern:
             found += _in_two(kind, {part: {subject_of(names[i], pattern) for i in rows[part]} for part in rows})
-    if frames and people.root is not None:
-        looks = looks_of([people.root / name for name in people.images], cache_root() / "looks")
+    if pictures is None and people.root is not None:
+        pictures = [people.root / name for name in people.images]
+    if frames and pictures is not None:
+        looks = looks_of(pictures, cache_root() / "looks")
         if len(people.images) and not looks.read.any():
             raise InputError(
-                f"none of the pictures of {people.name} in {people.root} can be read", hint="Check its folder"
+                f"none of the pictures of {people.name} can be read (first: {pictures[0]})", hint="Check its folder"
             )
         for one, other in combinations(rows, 2):
             found += _alike(people, looks, rows[one], rows[other], (one, other))
@@ -134,7 +140,8 @@ def refuse_leaks(people: KeypointSet, split: Split, *, override: bool = False, f
         more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise InputError(
             f"the split of {people.name} leaks in {len(found)} places: {listed}{more}",
-            hint="Make it anew with posepipe data split (--together keeps neighbours in one part), or override",
+            hint="Make it anew with posepipe data split (--together REGEX, a pattern on names, keeps videos in one "
+            "part), or train all the same with --allow-leaks",
         )
     return found
 

@@ -113,8 +113,11 @@ def test_a_network_labels_the_frames_of_videos(videos: Path, tmp_path: Path, cap
 def test_a_split_without_pictures_or_with_some_says_so(
     videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("split", videos, "--images", videos / "videos", "-o", tmp_path / "a.json") == 0
-    assert "the pictures are not at hand" in capfd.readouterr().out
+    away = videos / "videos"
+    away.rename(tmp_path / "away")
+    assert run("split", videos, "-o", tmp_path / "a.json") == 0
+    assert "neither pictures nor videos are at hand" in capfd.readouterr().out
+    (tmp_path / "away").rename(away)
     assert run("frames", videos, "-o", videos / "frames") == 0
     (videos / "frames" / "v3" / "000002.jpg").unlink()
     capfd.readouterr()
@@ -122,6 +125,22 @@ def test_a_split_without_pictures_or_with_some_says_so(
     told = capfd.readouterr()
     assert "1 of 24 pictures are not there, and were not compared" in told.out
     assert not told.err
+
+
+def test_a_split_looks_at_the_frames_of_videos_as_training_does(videos: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run("split", videos, "-o", tmp_path / "a.json") == 4  # all videos show the same
+    told = capsys.readouterr().out
+    assert "comparing 24 frames of 4 videos" in told
+    assert "leak: near-duplicate frames v" in told
+    assert run("split", videos, "--check", tmp_path / "a.json", "--no-frames") == 0
+    # Splits by image name what the labels name, and are compared by the frames all the same.
+    assert run("split", videos, "--by", "image", "-o", tmp_path / "i.json") == 4
+    assert "leak: near-duplicate frames" in capsys.readouterr().out
+    (videos / "videos" / "v0.avi").write_bytes(b"no video" * 999)
+    assert run("split", videos, "--check", tmp_path / "a.json") == 4
+    told = capsys.readouterr().out
+    assert "no pictures of v0: " in told
+    assert "6 of 24 pictures are not there" in told
 
 
 def test_frames_numbered_from_one(videos: Path, tmp_path: Path, capsys: Capture) -> None:
