@@ -58,7 +58,8 @@ def _add_convert(kinds: Commands) -> None:
     convert.add_argument("--skeleton", choices=("coco17", "keep"), default="coco17", help=text)
     convert.add_argument("--split", metavar="FILE", type=Path, help="write the parts of a split file (--to yolo)")
     convert.add_argument("--report", metavar="FILE", type=Path, help="write what thresholds drop as JSON")
-    convert.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+    text = "replace the file OUT, or the files of this set in the folder OUT, which must not hold those of another"
+    convert.add_argument("--overwrite", action="store_true", help=text)
     convert.add_argument("--quiet", action="store_true", help="print errors only")
     convert.set_defaults(command=_convert)
 

@@ -18,6 +18,7 @@ import numpy as np
 from posepipe.datasets.duplicates import duplicate_people
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, concatenate
+from posepipe.datasets.places import places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
@@ -187,29 +188,41 @@ def _track(person: dict[str, Any]) -> int:
 def write_alphapose(people: KeypointSet, path: Path) -> None:
     """Write a set as AlphaPose results in the list form: a file for still pictures, else a folder, one file a video.
 
-    Boxes without a labelled keypoint are left out, as AlphaPose has none.
+    Boxes without a labelled keypoint are left out, as AlphaPose has none; still pictures lose their folders.
 
     Raises
     ------
     UsageError
-        The set mixes still pictures and frames of videos, which no such folder can hold.
+        The set mixes still pictures and frames of videos, has videos in folders, or two pictures of one base name.
     OutputError
-        A file cannot be written.
+        A file cannot be written, or the folder holds labels of other videos.
     """
     path = Path(path)
     videos = people.video_names()
     if not videos:
+        _refuse_one_name(people)
         _write_file(people, np.flatnonzero(people.labelled > 0).tolist(), path)
         return
     if "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
+    plain_videos(people)
+    files = places(path, ((video, Path("labels", f"{video}.json")) for video in videos), people.name)
+    refuse_others(path, label_json(path, OWN_PLACES[0]), files)
     of_video = np.array(people.videos)[people.image]
-    for video in videos:
+    for video, file in zip(videos, files, strict=True):
         rows = np.flatnonzero((of_video == video) & (people.labelled > 0)).tolist()
-        file = path / "labels" / f"{video}.json"
         with output_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         _write_file(people, rows, file)
+
+
+def _refuse_one_name(people: KeypointSet) -> None:
+    of_name: dict[str, str] = {}
+    for image in people.images:
+        other = of_name.setdefault(Path(image).name, image)
+        if other != image:
+            both = f"{other} and {image} of {people.name} would both be the image {Path(image).name}"
+            raise UsageError(both, hint="Write the set as COCO")
 
 
 def _write_file(people: KeypointSet, rows: list[int], path: Path) -> None:
@@ -222,7 +235,7 @@ def _row(people: KeypointSet, i: int) -> dict[str, Any]:
     x1, y1, x2, y2 = people.boxes[i].astype(float)
     joints = np.concatenate([people.xy[i], people.score[i][:, None]], 1)
     row: dict[str, Any] = {
-        "image_id": f"{people.frames[image]}.jpg" if people.frames[image] >= 0 else people.images[image],
+        "image_id": f"{people.frames[image]}.jpg" if people.frames[image] >= 0 else Path(people.images[image]).name,
         "category_id": 1,
         "keypoints": [round(float(v), 3) for v in joints.ravel()],
         "score": round(float(people.person_score[i]), 4),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from posepipe.datasets.labels import KeypointSet, concatenate
+from posepipe.datasets.places import places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_errors, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
@@ -80,9 +81,18 @@ def _skeleton(count: int, names: dict[str, str] | None) -> Skeleton:
 def write_mmpose(people: KeypointSet, path: Path) -> None:
     """Write a set in the form of mmpose's demo scripts: a JSON file of one video, or a folder, one file a video.
 
-    A set of still pictures has one file a picture. Raises :class:`OutputError`, and :class:`UsageError` for a set that
-    mixes pictures and videos, has frames without a number, or pictures in folders.
+    A set of still pictures has one file a picture. A file has no place for the video's name: it is read as the video that
+    its own name says.
+
+    Raises
+    ------
+    UsageError
+        The set mixes pictures and videos, has frames without a number, pictures or videos in folders, or two pictures
+        whose names differ in the suffix only.
+    OutputError
+        A file cannot be written, or the folder holds other files.
     """
+    path = Path(path)
     videos = people.video_names()
     if videos and "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
@@ -92,17 +102,23 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     if nested:
         # Results of mmpose lie side by side, and so they are read.
         raise UsageError(f"set {people.name!r} has pictures in folders", got=nested, hint="Write them as COCO")
+    plain_videos(people)
     groups: dict[str, list[int]] = {}
     for row, video in enumerate(people.videos):
-        groups.setdefault(video or str(Path(people.images[row]).with_suffix("")), []).append(row)
+        groups.setdefault(video or people.images[row], []).append(row)
     of_image: dict[int, list[int]] = {}
     for i, image in enumerate(people.image.tolist()):
         of_image.setdefault(image, []).append(i)
-    single = len(groups) == 1 and path.suffix == ".json"
-    names = {str(i): name for i, name in enumerate(people.skeleton.keypoints)}
-    for name, rows in groups.items():
+    if len(groups) == 1 and path.suffix == ".json":
+        files = [path]
+    else:
         # Reading takes the prefix off once.
-        file = path if single else path / f"{_PREFIX if videos and name.startswith(_PREFIX) else ''}{name}.json"
+        stems = [_PREFIX + n if n.startswith(_PREFIX) else n for n in videos] or [Path(n).stem for n in groups]
+        named = ((name, Path(f"{stem}.json")) for name, stem in zip(groups, stems, strict=True))
+        files = places(path, named, people.name)
+        refuse_others(path, label_json(path, "*.json"), files)
+    names = {str(i): name for i, name in enumerate(people.skeleton.keypoints)}
+    for file, rows in zip(files, groups.values(), strict=True):
         frames = [_frame(people, row, of_image.get(row, [])) for row in rows]
         content: Any = {"meta_info": {"keypoint_id2name": names}, "instance_info": frames}
         if not videos:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.places import places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_errors
 from posepipe.datasets.skeletons import BODY25, COCO18, canonical, openpose_skeleton
 from posepipe.errors import InputError, UsageError
@@ -94,9 +95,10 @@ def write_openpose(people: KeypointSet, path: Path) -> None:
     Raises
     ------
     UsageError
-        The set has neither COCO's joints nor those of OpenPose, or two of its images would be one file.
+        The set has neither COCO's joints nor those of OpenPose, or videos in folders, or two of its images would be one
+        file.
     OutputError
-        A file cannot be written.
+        A file cannot be written, or the folder holds files of other frames.
     """
     skeleton = COCO18 if people.skeleton == COCO17 else people.skeleton
     if skeleton not in (COCO18, BODY25):
@@ -104,7 +106,9 @@ def write_openpose(people: KeypointSet, path: Path) -> None:
     of_image: dict[int, list[int]] = {}
     for i, image in enumerate(people.image.tolist()):
         of_image.setdefault(image, []).append(i)
-    for row, file in enumerate(_files(people, path)):
+    files = _files(people, Path(path))
+    refuse_others(path, frame_files(path), files)
+    for row, file in enumerate(files):
         bodies = [{"person_id": [int(people.track_id[i])], **_body(people, i, skeleton)} for i in of_image.get(row, [])]
         with output_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,17 +117,14 @@ def write_openpose(people: KeypointSet, path: Path) -> None:
 
 def _files(people: KeypointSet, path: Path) -> list[Path]:
     """The file of each image, in a folder that says which video or folder it is of where there are several."""
-    folders = [Path(v).name or Path(name).parent.name for v, name in zip(people.videos, people.images, strict=True)]
+    plain_videos(people)
+    folders = [v or Path(name).parent.name for v, name in zip(people.videos, people.images, strict=True)]
     several = len(set(folders)) > 1
-    files: dict[Path, str] = {}
+    files = []
     for name, folder, frame in zip(people.images, folders, people.frames.tolist(), strict=True):
         stem = f"{folder}_{frame:012d}" if frame >= 0 else Path(name).stem
-        file = (path / folder if several else path) / f"{stem}_keypoints.json"
-        if file in files:
-            what = f"{files[file]} and {name} of {people.name} would both be {file.relative_to(path)}"
-            raise UsageError(what, hint="Write the set as COCO")
-        files[file] = name
-    return list(files)
+        files.append((name, Path(folder if several else "", f"{stem}_keypoints.json")))
+    return places(path, files, people.name)
 
 
 def _body(people: KeypointSet, i: int, skeleton: Skeleton) -> dict[str, list[float]]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import av
 import numpy as np
 
 from posepipe.datasets.labels import KeypointSet
+from posepipe.datasets.places import places, refuse_others
 from posepipe.datasets.rows import Rows, label_errors
 from posepipe.datasets.skeletons import alphapose_skeleton
-from posepipe.errors import InputError, UsageError
+from posepipe.errors import InputError, OutputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.io.pictures import is_picture
 from posepipe.skeleton import COCO17, named_skeleton
@@ -149,7 +151,7 @@ def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet]
     """Write a set, or its parts, with pictures linked (copied where the disk cannot link) where they are at hand.
 
     Boxes are clipped to the picture, and joints outside it are written as absent (``0 0 0``); people whose box lies
-    outside it altogether, and crowds, are left out.
+    outside it altogether, and crowds, are left out. A picture that lies in its place already stays; none is replaced.
 
     Parameters
     ----------
@@ -162,17 +164,33 @@ def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet]
 
     Raises
     ------
+    InputError
+        The name of an image leads out of the folder.
     UsageError
-        The size of an image is not known.
+        The size of an image is not known, or two images would have one label file.
     OutputError
-        A file cannot be written.
+        A file cannot be written, or the folder holds pictures or labels of another set, or another picture where one is
+        to be.
     """
+    path = Path(path)
     if (people.sizes <= 0).any():
         unknown = people.images[int(np.flatnonzero((people.sizes <= 0).any(1))[0])]
         raise UsageError(f"YOLO divides by the size of the picture, which is not known for {unknown}", hint="Use COCO")
     sets = parts or {"train": people}
-    for part, members in sets.items():
-        _write_part(members, path, part)
+    files = [(image, Path("labels", part, image)) for part, members in sets.items() for image in members.images]
+    labels = places(path, ((image, file.with_suffix(".txt")) for image, file in files), people.name)
+    pictures = [path / "images" / file.relative_to("labels") for _, file in files]
+    own = description(path) if path.is_dir() else None
+    refuse_others(path, [*_files(path), *([own] if own else [])], [*labels, *pictures, path / "data.yaml"])
+    sources = [members.path(row) for members in sets.values() for row in range(len(members.images))]
+    missing = [pair for pair in zip(sources, pictures, strict=True) if _is_missing(*pair, path)]
+    texts = [text for members in sets.values() for text in _texts(members)]
+    for file, text in zip(labels, texts, strict=True):
+        with output_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+    for source, picture in missing:
+        _link(source, picture)
     skeleton = people.skeleton
     lines = ["path: .", *(f"{part}: images/{part}" for part in sets)]
     lines += ["names:", "  0: person", f"kpt_shape: [{len(skeleton)}, 3]", f"flip_idx: {skeleton.mirror.tolist()}"]
@@ -181,7 +199,14 @@ def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet]
         unfinished.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _write_part(people: KeypointSet, path: Path, part: str) -> None:
+def _files(path: Path) -> Iterator[Path]:
+    """The pictures and the label files of a set."""
+    yield from (file for file in (path / "images").rglob("*") if is_picture(file))
+    yield from (path / "labels").rglob("*.txt")
+
+
+def _texts(people: KeypointSet) -> list[str]:
+    """What stands in the label file of each image."""
     lines: dict[int, list[str]] = {i: [] for i in range(len(people.images))}
     for i in np.flatnonzero(~people.iscrowd).tolist():
         # What reaches out of [0,1] makes readers skip the whole picture.
@@ -193,22 +218,27 @@ def _write_part(people: KeypointSet, path: Path, part: str) -> None:
         joints[((joints[:, :2] < 0) | (joints[:, :2] > 1)).any(1)] = 0
         values = [*box.mean(0), *(box[1] - box[0]), *joints.ravel()]
         lines[int(people.image[i])].append("0 " + " ".join(f"{v:.6f}".rstrip("0").rstrip(".") for v in values))
-    for row, name in enumerate(people.images):
-        picture = path / "images" / part / name
-        labels = (path / "labels" / part / name).with_suffix(".txt")
-        with output_errors(labels):
-            labels.parent.mkdir(parents=True, exist_ok=True)
-            labels.write_text("".join(line + "\n" for line in lines[row]), "utf-8")
-        source = people.path(row)
-        if source is not None and source.is_file():
-            _link(source, picture)
+    return ["".join(line + "\n" for line in found) for found in lines.values()]
+
+
+def _is_missing(source: Path | None, picture: Path, folder: Path) -> bool:
+    """Whether a picture is at hand and not in its place; raises where another one is there."""
+    if source is None or not source.is_file():
+        return False
+    if not os.path.lexists(picture):
+        places(folder, [(str(source), picture.relative_to(folder))], folder.name)
+        return True
+    if not (picture.is_file() and (picture.samefile(source) or filecmp.cmp(source, picture, shallow=False))):
+        what = f"{picture} is there and is not {source}: pictures are not replaced"
+        raise OutputError(what, hint="Remove it if nobody needs it, or name another folder")
+    return False
 
 
 def _link(source: Path, target: Path) -> None:
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
         try:
             os.link(source.resolve(), target)
         except OSError:  # another disk, or a system without links
-            shutil.copyfile(source, target)
+            with source.open("rb") as picture, target.open("xb") as copy:
+                shutil.copyfileobj(picture, copy)
