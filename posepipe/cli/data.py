@@ -86,7 +86,7 @@ def _add_split(kinds: Commands) -> None:
 def _add_frames(kinds: Commands) -> None:
     frames = add_command(kinds, "frames", "write the labelled frames of a set's videos as pictures, for training")
     frames.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for VIDEO/000123.jpg")
-    frames.add_argument("--videos", metavar="DIR", type=Path, help="folder of the videos (default: PATH)")
+    frames.add_argument("--videos", metavar="DIR", type=Path, help="folder of the videos (default: --images, or PATH)")
     count = number(int, 1, 10**9)
     frames.add_argument("--every", type=count, default=1, metavar="N", help="take every n-th frame (default 1)")
     frames.add_argument("--overwrite", action="store_true", help="replace labels.json in the folder where it exists")
@@ -186,7 +186,7 @@ def _write_parts(arguments: argparse.Namespace, people: KeypointSet) -> None:
 
 def _split(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.leaks import leaks
-    from posepipe.datasets.splits import By, make_split, read_split, write_split
+    from posepipe.datasets.splits import By, make_split, read_split, strangers, write_split
     from posepipe.errors import UsageError
 
     if (arguments.out is None) == (arguments.check is None):
@@ -204,12 +204,16 @@ def _split(arguments: argparse.Namespace) -> int:
     found = leaks(people, split, frames=not arguments.no_frames, pictures=pictures)
     for leak in found:
         print(f"leak: {leak.line()}")
+    without_part, unknown = strangers(people, split)
+    for names, what in ((without_part, "of the set in no part"), (unknown, "of the split not in the set")):
+        if names:
+            print(f"{len(names)} members {what}: {', '.join(names[:5])}{', ...' if names[5:] else ''}")
     counts = ", ".join(f"{part} {len(members)}" for part, members in split.parts.items())
     if arguments.out is not None:
         write_split(split, arguments.out)
         print(f"{arguments.path} -> {arguments.out}")
     print(f"{split.by.value} split of {people.name}: {counts}; sha256 {split.sha256[:12]}; {len(found)} leaks")
-    return UNSOUND if found else 0
+    return UNSOUND if found or without_part or unknown else 0
 
 
 def _pictures(arguments: argparse.Namespace, people: KeypointSet) -> list[Path] | None:
@@ -238,12 +242,13 @@ def _pictures(arguments: argparse.Namespace, people: KeypointSet) -> list[Path] 
 
 def _frames(arguments: argparse.Namespace) -> int:
     from posepipe.datasets.coco import write_coco
-    from posepipe.datasets.frames import extract_frames, video_frames
+    from posepipe.datasets.frames import extract_frames, video_frames, videos_of_set
 
     labels = arguments.out / "labels.json"
     _refuse_to_replace(labels, arguments.overwrite)
     people = read_labels(arguments, whole=True)
-    taken = extract_frames(people, arguments.videos or arguments.path, arguments.out, every=arguments.every)
+    videos = videos_of_set(arguments.path, arguments.videos or arguments.images)
+    taken = extract_frames(people, videos, arguments.out, every=arguments.every)
     write_coco(taken, labels)
     lost = int(video_frames(people, arguments.every).sum()) - len(taken.images)
     if lost:

@@ -31,6 +31,7 @@ _REFUSED = (
     Code.BAD_BOX,
     Code.UNKNOWN_IMAGE,
     Code.DUPLICATE_IMAGE,
+    Code.DUPLICATE_IMAGE_ID,
 )
 
 
@@ -89,7 +90,7 @@ def load_coco(
     annotations = Path(annotations)
     faults = Findings()
     try:
-        data = json.loads(annotations.read_text("utf-8"))
+        data = json.loads(annotations.read_text("utf-8-sig"))  # Windows begins files with a mark
         skeleton, categories = _skeleton(data)
         table = _Images(data["images"], faults)
         rows = [r for r in data["annotations"] if r.get("category_id", 1) in categories or not categories]
@@ -141,9 +142,9 @@ class _Images:
         self.frames: list[int] = []
         known: dict[str, int] = {}
         for image in images:
-            name, key = str(image["file_name"]), image["id"]
+            name, key = str(image["file_name"]).replace("\\", "/"), image["id"]  # Windows' paths
             if key in self.row:
-                faults.add(Code.DUPLICATE_ID, f"image id {key}", total=len(images))
+                faults.add(Code.DUPLICATE_IMAGE_ID, f"image {key}", total=len(images))
             if name in known:
                 faults.add(Code.DUPLICATE_IMAGE, name, total=len(images))
                 self.row[key] = known[name]
@@ -309,7 +310,8 @@ def _image_row(people: KeypointSet, i: int) -> dict[str, Any]:
 
 
 def _person_rows(people: KeypointSet) -> Iterator[dict[str, Any]]:
-    joints = np.concatenate([people.xy, people.visibility[..., None]], 2, dtype=np.float64).reshape(len(people), -1)
+    joints = np.concatenate([people.xy, people.visibility[..., None]], 2, dtype=np.float64)
+    joints = joints.reshape(len(people), 3 * len(people.skeleton))
     boxes = people.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     by_network = (people.score != (people.visibility > 0)).any(1)

@@ -45,7 +45,7 @@ class Exclusions:
 def read_exclusions(path: Path) -> Exclusions:
     """Read a list. Raises `InputError` for a file that is missing or not of the form."""
     try:
-        table = json.loads(path.read_text("utf-8"))
+        table = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the exclusion list {path}: {error}") from error
     if not isinstance(table, dict) or table.get("format") != FORMAT:

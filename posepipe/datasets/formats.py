@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -23,6 +23,8 @@ from posepipe.io.pictures import is_picture
 __all__ = ["Form", "label_videos", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
 
 _HEAD = 1 << 20
+# At most so many pictures are looked for where pictures may lie.
+_TRIED = 20
 
 
 class Form(Enum):
@@ -86,10 +88,12 @@ def _of_folder(path: Path) -> tuple[Form, Path] | None:
     return None if first is None else (_of_file(first), path)
 
 
-def _coco_of_folder(path: Path) -> Path | None:
+def _coco_of_folder(path: Path) -> Path:
     """The one COCO file of ``annotations/``, or of the folder itself."""
     found = _coco_files(path / "annotations") or _coco_files(path)
-    return _one_of(path, found) if found else None
+    if not found:
+        raise InputError(f"{path} holds no COCO file", expected="one in annotations/, or in the folder itself")
+    return _one_of(path, found)
 
 
 def _coco_files(folder: Path) -> list[Path]:
@@ -139,19 +143,22 @@ def _of_file(path: Path) -> Form:
     raise InputError(f"{path} holds no labels that are known", hint="docs/datasets.md lists the formats")
 
 
-def pictures_beside(annotations: Path) -> Path | None:
-    """The folder of a COCO file's pictures, where it lies in one of the usual places; None else.
+def pictures_beside(annotations: Path, names: Sequence[str]) -> Path | None:
+    """The folder of a COCO file's pictures of these names, where it lies in one of the usual places; None else.
 
     Tried are the file's folder, ``images`` beside it or one up, and the folder one up that the end of its name tells
     (``annotations/person_keypoints_val2017.json`` and ``val2017/``).
     """
-    with annotations.open("rb") as file:
-        head = file.read(_HEAD).decode("utf-8", "replace")
-    names = re.findall(r'"file_name"\s*:\s*"([^"\\]+)"', head)[:5]
+    tried = names[:: 1 + len(names) // _TRIED]  # evenly spread: the first ones may be those that are missing
     base, part = annotations.parent, annotations.stem.rpartition("_")[2]
     folders = [base / "images", base.parent / "images", base.parent / part, base.parent / "images" / part, base]
     folders += [base.parent]
-    return next((f for f in folders if any((f / name).is_file() for name in names)), None)
+    return next((f for f in folders if any((f / name).is_file() for name in tried)), None)
+
+
+def _with_pictures(people: KeypointSet, annotations: Path, images: Path | None) -> KeypointSet:
+    """The set of a COCO file with its pictures where they are said to be, else where they are found."""
+    return replace(people, root=images or pictures_beside(annotations, people.images))
 
 
 def read_set(path: str | Path, images: Path | None = None, *, first_frame: int = 0) -> KeypointSet:
@@ -174,7 +181,7 @@ def read_set(path: str | Path, images: Path | None = None, *, first_frame: int =
     """
     form, source = recognise(Path(path))
     if form is Form.COCO:
-        return read_coco(source, images or pictures_beside(source))
+        return _with_pictures(read_coco(source), source, images)
     people, found = load_set(source, images, form, first_frame=first_frame)
     unreadable = found.of(Code.UNREADABLE_LABELS)
     if unreadable.count:
@@ -210,13 +217,13 @@ def load_set(
     if form is None:
         form, source = recognise(source)
     elif form is Form.COCO and source.is_dir():
-        source = _coco_of_folder(source) or source
-    if form is Form.COCO:
-        return load_coco(source, images or (pictures_beside(source) if source.is_file() else None))
-    if form is Form.ALPHAPOSE and source.is_file() and _known(source) is Form.COCO:
-        if first_frame:
-            raise UsageError(f"{source} has its images' frames in the field frame", hint="Leave the first frame out")
-        return load_coco(source, images or pictures_beside(source), confidences=True)
+        source = _coco_of_folder(source)
+    confidences = form is Form.ALPHAPOSE and source.is_file() and _known(source) is Form.COCO
+    if confidences and first_frame:
+        raise UsageError(f"{source} has its images' frames in the field frame", hint="Leave the first frame out")
+    if form is Form.COCO or confidences:
+        people, found = load_coco(source, confidences=confidences)
+        return _with_pictures(people, source, images), found
     if form is Form.ALPHAPOSE:
         return load_alphapose(source, frames=images, first_frame=first_frame, keep_duplicates=keep_duplicates)
     found = Findings()

@@ -18,7 +18,7 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, UsageError
 from posepipe.io.atomic import atomic_path
 
-__all__ = ["By", "Split", "make_split", "members_of", "of_part", "read_split", "subject_of", "write_split"]
+__all__ = ["By", "Split", "make_split", "members_of", "of_part", "read_split", "strangers", "subject_of", "write_split"]
 
 FORMAT = "posepipe-split/1"
 
@@ -131,7 +131,8 @@ def make_split(
     wanted = {part: share * len(people.images) for part, share in shares.items() if share > 0}
     if len(order) < len(wanted) + 1:
         text = f"{people.name} has {len(order)} groups for {len(wanted) + 1} parts"
-        raise UsageError(text, hint="Split --by image, give smaller shares, or label more videos")
+        alike = "Frames of one video are too alike for two parts: label more videos"
+        raise UsageError(text, hint=alike if people.video_names() else "Label more pictures, or ask for fewer parts")
     parts: dict[str, list[str]] = {part: [] for part in (*wanted, "train")}
     for part, target in wanted.items():
         filled, left = 0, len(wanted) - list(wanted).index(part)
@@ -191,6 +192,13 @@ def _check_matches(members: list[str], subject_pattern: str, together: str) -> N
         )
 
 
+def strangers(people: KeypointSet, split: Split) -> tuple[list[str], list[str]]:
+    """Members of the set that are in no part of a split, and those of the split that the set does not have; sorted."""
+    members = set(members_of(people, split.by))
+    known = {member for listed in split.parts.values() for member in listed}
+    return sorted(members - known), sorted(known - members)
+
+
 def of_part(people: KeypointSet, split: Split, part: str) -> KeypointSet:
     """The images of a part and the people in them.
 
@@ -201,16 +209,14 @@ def of_part(people: KeypointSet, split: Split, part: str) -> KeypointSet:
     """
     if part not in split.parts:
         raise UsageError(f"the split has no part {part!r}", expected=", ".join(split.parts))
-    members = members_of(people, split.by)
-    known = {member for listed in split.parts.values() for member in listed}
-    unknown = [member for member in members if member not in known]
+    unknown, _ = strangers(people, split)
     if unknown:
         raise UsageError(
-            f"{len(unknown)} images of {people.name} are in no part of the split (first: {unknown[0]})",
+            f"{len(unknown)} videos or images of {people.name} are in no part of the split (first: {unknown[0]})",
             hint="Make the split anew: posepipe data split",
         )
     wanted = set(split.parts[part])
-    return people.of_images(np.array([member in wanted for member in members], bool))
+    return people.of_images(np.array([member in wanted for member in members_of(people, split.by)], bool))
 
 
 def write_split(split: Split, path: str | Path) -> None:
@@ -239,7 +245,7 @@ def read_split(path: str | Path) -> Split:
         It is missing, is not a split file, or was changed after it was written.
     """
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        data = json.loads(Path(path).read_text("utf-8-sig"))
         if data["format"] != FORMAT:
             raise InputError(f"{path} has another format", got=repr(data["format"])[:50], expected=FORMAT)
         parts = {str(part): tuple(str(m) for m in members) for part, members in data["parts"].items()}

@@ -139,6 +139,15 @@ def test_split_writes_checks_and_refuses(sail: Path, tmp_path: Path, capsys: Cap
     assert run("split", sail, "--check", file, "--no-frames") == 0
     assert run("split", sail, "-o", file) == 6
     assert run("split", sail) == 2
+    write_json(tmp_path / "other" / "labels" / f"{train}.json", [alphapose_row("0.jpg", person(third=0.9))])
+    write_json(tmp_path / "other" / "labels" / "new.json", [alphapose_row("0.jpg", person(third=0.9))])
+    capsys.readouterr()
+    assert run("split", tmp_path / "other", "--check", file) == 4
+    told = capsys.readouterr().out
+    assert "1 members of the set in no part: new\n" in told
+    assert "5 members of the split not in the set: " in told
+    assert val in told
+    assert train not in told
 
 
 def test_label_files_that_cannot_be_read_are_told_or_refused(sail: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -186,6 +195,10 @@ def test_frames_of_videos_for_training(tmp_path: Path, capsys: Capture) -> None:
     people = read_coco(tmp_path / "set" / "labels.json", tmp_path / "set")
     assert (people.images, people.videos) == (tuple(f"a/{f:06d}.jpg" for f in range(3)), ("a",) * 3)
     assert run("check", tmp_path / "set" / "labels.json") == 0
+    write_json(tmp_path / "videos" / "a.json", json.loads((tmp_path / "set" / "labels.json").read_text()))
+    assert run("frames", tmp_path / "videos" / "a.json", "-o", tmp_path / "beside") == 0
+    (tmp_path / "a.json").write_bytes((tmp_path / "videos" / "a.json").read_bytes())
+    assert run("frames", tmp_path / "a.json", "--images", tmp_path / "videos", "-o", tmp_path / "named") == 0
 
 
 def test_what_is_not_there_is_an_input_error(tmp_path: Path, capsys: Capture) -> None:

@@ -388,7 +388,7 @@ def test_a_folder_of_coco(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     file = tmp_path / "annotations" / "person_keypoints_val2017.json"
     write_coco(people, file)
-    assert pictures_beside(file) == tmp_path / "val2017"
+    assert pictures_beside(file, people.images) == tmp_path / "val2017"
     assert read_set(tmp_path).root == tmp_path / "val2017"
     write_coco(people, tmp_path / "annotations" / "person_keypoints_train2017.json")
     with pytest.raises(InputError, match="Name one"):

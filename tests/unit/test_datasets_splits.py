@@ -91,6 +91,11 @@ def test_splits_that_make_no_sense_are_refused(options: dict[str, object], messa
         make_split(video_set(10, 1), **options)  # type: ignore[arg-type]
 
 
+def test_one_video_cannot_be_split() -> None:
+    with pytest.raises(UsageError, match=r"1 groups for 2 parts.* label more videos"):
+        make_split(video_set(1, 9))
+
+
 def test_a_split_file_is_read_again(tmp_path: Path) -> None:
     split = make_split(video_set(), by=By.SUBJECT, seed=3, subject_pattern="clip(.*)", together="(.)$")
     write_split(split, tmp_path / "split.json")
