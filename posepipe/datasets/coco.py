@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posepipe.datasets.coco_fields import LARGEST, are_numbers, refuse_other_kinds
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, area_of
 from posepipe.errors import InputError
@@ -32,6 +33,7 @@ _REFUSED = (
     Code.UNKNOWN_IMAGE,
     Code.DUPLICATE_IMAGE,
     Code.DUPLICATE_IMAGE_ID,
+    Code.UNKNOWN_CATEGORY,
 )
 
 
@@ -91,9 +93,9 @@ def load_coco(
     faults = Findings()
     try:
         data = json.loads(annotations.read_text("utf-8-sig"))  # Windows begins files with a mark
-        skeleton, categories = _skeleton(data)
+        refuse_other_kinds(annotations, data)
+        skeleton, rows = _of_people(annotations, data, faults)
         table = _Images(data["images"], faults)
-        rows = [r for r in data["annotations"] if r.get("category_id", 1) in categories or not categories]
         people = _People(rows, table, len(skeleton), faults, confidences)
         with np.errstate(over="ignore"):  # the set refuses what is too large for it
             columns = people.columns()
@@ -117,18 +119,33 @@ def load_coco(
     return found, faults
 
 
-def _skeleton(data: dict[str, Any]) -> tuple[Skeleton, set[int]]:
-    """Skeleton of the categories with keypoints, and the ids of the categories whose rows are people."""
-    given = data.get("categories") or []
-    with_joints = [c for c in given if c.get("keypoints")]
-    wanted = with_joints or [c for c in given if c.get("name") == "person"]
-    ids = {int(c["id"]) for c in wanted}
-    if not with_joints:
-        return COCO17, ids
-    first = with_joints[0]
-    names = tuple(str(n) for n in first["keypoints"])
-    edges = tuple((names[a - 1], names[b - 1]) for a, b in first.get("skeleton") or ())
-    return named_skeleton(str(first.get("name", "person")), names, edges, first.get("sigmas")), ids
+def _of_people(path: Path, data: dict[str, Any], faults: Findings) -> tuple[Skeleton, list[dict[str, Any]]]:
+    """Skeleton and annotations of the category of people: the only one with keypoints, or that called person."""
+    given, rows = data.get("categories") or [], data["annotations"]
+    candidates = [c for c in given if c.get("keypoints")] or given
+    wanted = [c for c in candidates if str(c.get("name")).lower() == "person"] or candidates
+    if len(wanted) > 1:
+        names = ", ".join(str(c.get("name")) for c in wanted[:10])
+        raise InputError(f"{path}: which category is people", got=names, expected="one that is called person")
+    if not wanted:
+        return COCO17, rows
+    category, known, people = wanted[0], {c["id"] for c in given}, []
+    for row in rows:
+        of = row.get("category_id")
+        if of is None or of == category["id"]:
+            people.append(row)
+        else:
+            code = Code.OTHER_CATEGORY if of in known else Code.UNKNOWN_CATEGORY
+            faults.add(code, f"annotation {row.get('id', '?')}", total=len(rows))
+    return _skeleton(category), people
+
+
+def _skeleton(category: dict[str, Any]) -> Skeleton:
+    if not category.get("keypoints"):
+        return COCO17
+    names = tuple(str(n) for n in category["keypoints"])
+    edges = tuple((names[a - 1], names[b - 1]) for a, b in category.get("skeleton") or ())
+    return named_skeleton(str(category.get("name", "person")), names, edges, category.get("sigmas"))
 
 
 class _Images:
@@ -142,7 +159,7 @@ class _Images:
         self.frames: list[int] = []
         known: dict[str, int] = {}
         for image in images:
-            name, key = str(image["file_name"]).replace("\\", "/"), image["id"]  # Windows' paths
+            name, key = image["file_name"].replace("\\", "/"), image["id"]  # Windows' paths
             if key in self.row:
                 faults.add(Code.DUPLICATE_IMAGE_ID, f"image {key}", total=len(images))
             if name in known:
@@ -152,8 +169,8 @@ class _Images:
             self.row[key] = known[name] = len(self.names)
             self.names.append(name)
             self.sizes.append((int(image.get("width") or 0), int(image.get("height") or 0)))
-            self.videos.append(str(image.get("video", "")))
-            self.frames.append(int(image.get("frame", -1)))
+            self.videos.append(image.get("video") or "")
+            self.frames.append(-1 if image.get("frame") is None else int(image["frame"]))
 
 
 class _People:
@@ -183,15 +200,15 @@ class _People:
         if key is not None and key in self._ids:
             self._found(Code.DUPLICATE_ID, row)
         self._ids.add(key)
-        image = images.row.get(row["image_id"])
+        image = images.row.get(row.get("image_id"))
         box = row.get("bbox")
         if image is None:
             self._found(Code.UNKNOWN_IMAGE, row)
-        elif not isinstance(box, list) or len(box) != 4:
+        elif not are_numbers(box, 4):
             self._found(Code.BAD_BOX, row)
-        elif not all(math.isfinite(v) for v in box):
+        elif not all(abs(v) < LARGEST for v in box or ()):
             self._found(Code.NOT_FINITE, row)
-        elif row.get("keypoints") and len(row["keypoints"]) != numbers:
+        elif row.get("keypoints") and not are_numbers(row["keypoints"], numbers):
             self._found(Code.KEYPOINT_COUNT, row)
         else:
             return image
@@ -199,7 +216,7 @@ class _People:
 
     def _mended(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
         """(P,K,3) joints of which every one can be used or is not labelled."""
-        finite = np.asarray(np.isfinite(joints).all(axis=2))
+        finite = np.asarray((np.abs(joints) < LARGEST).all(axis=2))  # which NaN is not
         joints = np.where(finite[..., None], joints, 0)
         self._third = np.clip(joints[..., 2], 0, 1)
         sound = np.asarray(np.isin(joints[..., 2], (0, 1, 2)))
@@ -208,7 +225,9 @@ class _People:
             sound[:] = True
         joints[..., 2] = np.where(sound, joints[..., 2], 2 * (joints[..., 2] > 0))
         labelled = (joints[..., 2] > 0).sum(1)
-        said = np.array([row.get("num_keypoints", n) for row, n in zip(self._rows, labelled, strict=True)], np.float64)
+        said = np.array(
+            [_or(row, "num_keypoints", n) for row, n in zip(self._rows, labelled.tolist(), strict=True)], np.float64
+        )
         for code, wrong in (
             (Code.NOT_FINITE, ~finite.all(axis=1)),
             (Code.CONFIDENCE, ~sound.all(axis=1)),
@@ -234,19 +253,20 @@ class _People:
             "xy": joints[..., :2].astype(np.float32),
             "visibility": joints[..., 2].astype(np.int8),
             "score": self._scores(joints[..., 2] > 0),
-            "person_score": np.array([float(row.get("score", 1)) for row in rows], np.float32),
+            "person_score": np.array([_or(row, "score", 1) for row in rows], np.float32),
             "area": area,
             "area_known": known,
-            "iscrowd": np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
-            "track_id": np.array([_track(row) for row in rows], np.int64),
+            "iscrowd": np.array([bool(row.get("iscrowd")) for row in rows], bool),
+            "track_id": np.array([_or(row, "track_id", -1) for row in rows], np.int64),
         }
 
     def _areas(self, boxes: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        given = np.array([_number(row.get("area")) for row in self._rows], np.float64)
-        for i in np.flatnonzero(np.isinf(given)).tolist():
+        given = np.array([_or(row, "area", math.nan) for row in self._rows], np.float64)
+        absent = np.array([row.get("area") is None for row in self._rows], bool)
+        there = np.abs(given) < LARGEST**2  # which NaN is not
+        for i in np.flatnonzero(~there & ~absent).tolist():
             self._found(Code.NOT_FINITE, self._rows[i])
-        there = np.isfinite(given)
-        known = there & ~np.array([bool(row.get("area_is_estimate", False)) for row in self._rows], bool)
+        known = there & ~np.array([bool(row.get("area_is_estimate")) for row in self._rows], bool)
         return np.where(there, given, area_of(boxes)).astype(np.float32), known
 
     def _scores(self, labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -260,17 +280,10 @@ class _People:
         return scores
 
 
-def _number(value: object) -> float:
-    """A float; NaN for a value that is absent, infinity for one that is there and not finite."""
-    if value is None:
-        return float("nan")
-    number = float(value)  # type: ignore[arg-type]
-    return number if math.isfinite(number) else float("inf")
-
-
-def _track(row: dict[str, Any]) -> int:
-    track = row.get("track_id")
-    return -1 if track is None else int(track)
+def _or(row: dict[str, Any], field: str, default: float) -> float:
+    """The number of a field; the default where the field is absent or null."""
+    value = row.get(field)
+    return default if value is None else value
 
 
 def write_coco(people: KeypointSet, path: str | Path) -> None:

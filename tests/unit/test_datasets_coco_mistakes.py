@@ -66,3 +66,93 @@ def test_a_set_of_nobody_is_written(tmp_path: Path) -> None:
 def test_a_folder_without_a_coco_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no COCO file"):
         load_set(tmp_path, form=Form.COCO)
+
+
+@pytest.mark.parametrize(("names", "other"), [(("dog", "person"), 70), (("Person", "dog"), 71), (("dog",), 71)])
+def test_rows_of_other_categories_are_no_people(names: tuple[str, ...], other: int, tmp_path: Path) -> None:
+    data = content({"category_id": 7}, {"category_id": 8}, {"category_id": None})
+    joints = data["categories"][0]["keypoints"]
+    data["categories"] = [{"id": 7 + i, "name": name, "keypoints": joints} for i, name in enumerate(names)]
+    data["categories"].append({"id": 8 if len(names) == 1 else 9, "name": "horse"})
+    people, found = load_coco(write_json(tmp_path / "a.json", data))
+    assert len(people) == 2
+    assert found.of(Code.OTHER_CATEGORY).examples == [f"annotation {other}"]
+    assert len(read_coco(tmp_path / "a.json")) == 2
+
+
+def test_a_file_of_several_kinds_of_beings_is_refused(tmp_path: Path) -> None:
+    data = content({})
+    data["categories"] = [{**data["categories"][0], "id": i, "name": name} for i, name in enumerate(("dog", "cat"))]
+    with pytest.raises(InputError, match=r"a\.json: which category is people; got dog, cat"):
+        load_coco(write_json(tmp_path / "a.json", data))
+
+
+@pytest.mark.parametrize("rows", [{}, {"1": {}}, [3]])
+def test_rows_that_are_none_are_refused(rows: object, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.json: annotations"):
+        load_coco(write_json(tmp_path / "a.json", {**content(), "annotations": rows}))
+
+
+@pytest.mark.parametrize("category", [0, "1"])
+def test_rows_of_no_category_are_told_and_refused(category: object, tmp_path: Path) -> None:
+    data = content({}, {"category_id": category})
+    people, found = load_coco(write_json(tmp_path / "a.json", data))
+    assert (len(people), found.of(Code.UNKNOWN_CATEGORY).examples) == (1, ["annotation 71"])
+    with pytest.raises(InputError, match="unknown-category: 1 of 2"):
+        read_coco(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("images", "file_name", None, "file_name of image 1; got None; expected a text"),
+        ("images", "id", None, r"id of images\[1\]; got None"),
+        ("images", "width", "640", "width of image 1; got '640'; expected a whole number"),
+        ("images", "frame", 0.5, "frame of image 1"),
+        ("images", "video", 3, "video of image 1"),
+        ("annotations", "iscrowd", "0", "iscrowd of annotation 71; got '0'; expected 0 or 1"),
+        ("annotations", "score", float("nan"), "score of annotation 71"),
+        ("annotations", "track_id", True, "track_id of annotation 71"),
+        ("annotations", "area", "12", "area of annotation 71"),
+        ("annotations", "image_id", [0], "image_id of annotation 71"),
+        ("annotations", "keypoint_scores", ["x"] * 17, "keypoint_scores of annotation 71"),
+        ("categories", "id", None, r"id of categories\[1\]"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(part: str, field: str, value: Any, message: str, tmp_path: Path) -> None:
+    data = content({}, {})
+    data["categories"].append({"id": 2, "name": "dog"})
+    data[part][1][field] = value
+    with pytest.raises(InputError, match=message):
+        load_coco(write_json(tmp_path / "a.json", data))
+
+
+def test_null_is_a_field_that_is_not_there(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("score", "iscrowd", "track_id", "area", "num_keypoints", "keypoint_scores"))
+    data = content({}, nothing)
+    data["images"][1] |= dict.fromkeys(("video", "frame", "width", "height"))
+    people = read_coco(write_json(tmp_path / "a.json", data))
+    assert (people.videos, people.frames.tolist(), people.sizes[1].tolist()) == (("", ""), [-1, -1], [0, 0])
+    assert (people.person_score[1], people.track_id[1], people.iscrowd[1]) == (1, -1, False)
+    assert people.area[1] == people.area[0]
+    assert not people.area_known[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("bbox", ["12px", 0, 10, 10], Code.BAD_BOX),
+        ("bbox", [0, 0, 1e300, 10], Code.NOT_FINITE),
+        ("keypoints", ["x", *JOINTS[1:]], Code.KEYPOINT_COUNT),
+        ("keypoints", [1e300, *JOINTS[1:]], Code.NOT_FINITE),
+        ("area", 1e39, Code.NOT_FINITE),
+        ("area", float("nan"), Code.NOT_FINITE),
+        ("image_id", None, Code.UNKNOWN_IMAGE),
+    ],
+)
+def test_boxes_and_joints_that_cannot_be_used_are_named(field: str, value: Any, code: Code, tmp_path: Path) -> None:
+    people, found = load_coco(write_json(tmp_path / "a.json", content({}, {field: value}, {})))
+    assert [(finding.code, finding.examples) for finding in found.all()] == [(code, ["annotation 71"])]
+    assert len(people) in (2, 3)
+    with pytest.raises(InputError, match=rf"{code.label}: 1 of 3: .* \(first: annotation 71\)"):
+        read_coco(tmp_path / "a.json")
