@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from posepipe.datasets.second_opinion import same_images
 from posepipe.datasets.skeletons import map_skeleton
 from posepipe.datasets.splits import read_split
 from posepipe.errors import InputError, PosepipeError, UsageError
-from posepipe.evaluation.cross import Guess, Truth, compare
+from posepipe.evaluation.cross import METRICS, Figure, Guess, Truth, compare
 from posepipe.evaluation.cross_tables import Cell, draw_matrix, markdown, write_csv
 from posepipe.io.atomic import atomic_path
 from posepipe.io.pictures import read_picture
@@ -41,6 +42,8 @@ from posepipe.stages import Detector, PoseEstimator
 from posepipe.stages.build import build_detector, build_pose
 from posepipe.types import Detections, Frame, Poses
 
+# Of a labeller on pictures that it does not label.
+_NOTHING = Figure(math.nan, math.nan, math.nan, 0)
 _LABEL_SUFFIXES = (".json", ".csv", ".yaml", ".yml")
 
 
@@ -164,6 +167,16 @@ def parts_of(labels: KeypointSet, path: Path, by: str | None) -> NDArray[np.str_
     return np.array([states.get(key, "") for key in keys], np.str_)
 
 
+def tell_stateless(tests: Sequence[TestSet]) -> None:
+    """Say which sets have no states; raises `UsageError` where that is all of them."""
+    without = [test.truth.name for test in tests if not (test.truth.part != "").any()]
+    if len(without) == len(tests):
+        hint = "It has the columns video, image_id, x, y and state, x and y of the labels' boxes"
+        raise UsageError(f"--by state, and no states.csv tells states of {', '.join(without)}", hint=hint)
+    for name in without:
+        print(f"{name} has no states: no table by state", file=sys.stderr)
+
+
 def _corner(x: float, y: float) -> tuple[int, int]:
     """Whole px: boxes come through float32 and other roundings."""
     return round(float(x)), round(float(y))
@@ -241,6 +254,8 @@ def evaluate(options: argparse.Namespace) -> list[Cell]:
     models = {name: open_model(path, options) for name, path in paths.items()}
     networks = {name: m for name, m in models.items() if not isinstance(m, KeypointSet)}
     tests = [open_set(text, options) for text in options.sets]
+    if options.by == "state":
+        tell_stateless(tests)
     cells: list[Cell] = []
     for boxes in options.boxes:
         known = {"gt": None, "detected": Config.detector}.get(boxes, boxes)
@@ -252,6 +267,8 @@ def evaluate(options: argparse.Namespace) -> list[Cell]:
             for name, model in models.items():
                 guess = labeller_guess(model, test) if isinstance(model, KeypointSet) else guesses[name]
                 if guess is None:
+                    print(f"{name} labels none of the pictures of {test.truth.name}", file=sys.stderr)
+                    cells += [Cell(name, test.truth.name, boxes, "", metric, _NOTHING) for metric in METRICS]
                     continue
                 tables = compare(test.truth, guess, draws=options.bootstrap, seed=options.seed)
                 cells += [
@@ -260,7 +277,7 @@ def evaluate(options: argparse.Namespace) -> list[Cell]:
                     for metric, figure in table.items()
                 ]
             print(f"{test.truth.name}, boxes {boxes}: done", file=sys.stderr, flush=True)
-    if not cells:
+    if all(cell.figure is _NOTHING for cell in cells):
         raise UsageError(
             "no labeller is of any of the sets' pictures", hint="Name labels of the same videos or pictures"
         )

@@ -21,6 +21,7 @@ from posepipe.io.schema import SCORE_DECIMALS, XY_DECIMALS, rounded
 from posepipe.scheduling import make_schedule, still_there
 from posepipe.stages import ActionRecogniser, Detector, PoseEstimator, Tracker, WindowRecogniser
 from posepipe.stages.action import ActionWatch
+from posepipe.stages.checks import check_result, check_stage
 from posepipe.tracking.cuts import CutFinder
 from posepipe.types import Detections, Frame, FrameResult, Poses, Tracks
 
@@ -71,6 +72,11 @@ class Pipeline:
         As the others. One that looks at windows is asked while frames come; one that wants whole streams is for those
         who have them (`posepipe.run`), and :meth:`process` leaves it alone.
 
+    Raises
+    ------
+    UsageError
+        A stage lacks one of its methods.
+
     Attributes
     ----------
     timings
@@ -87,6 +93,10 @@ class Pipeline:
         actions: ActionRecogniser | None = None,
     ) -> None:
         self.config = config if config is not None else Config()
+        given = {"detector": detector, "pose": pose, "tracker": tracker, "actions": actions}
+        for name, stage in given.items():
+            if stage is not None:
+                check_stage(name, stage)
         self._detector = detector
         self._pose = pose
         self._tracker = tracker
@@ -223,10 +233,8 @@ def _numbered(frames: Iterable[Frame | NDArray[np.uint8]]) -> Iterator[Frame]:
             continue
         try:
             frame = Frame(position, position / NOMINAL_FPS, item)
-        except (AttributeError, ValueError) as error:
-            raise UsageError(
-                f"item {position} given to Pipeline.process is not a picture: {error}", got=type(item).__name__
-            ) from error
+        except ValueError as error:
+            raise UsageError(f"item {position} given to Pipeline.process is not a picture: {error}") from error
         yield frame
 
 
@@ -311,6 +319,7 @@ class _Run:
             return
         with self.stage("detector", [work]):
             found = self.detector.detect(work.frame)
+            check_result("detector", found, Detections)
             if len(found) > self.config.max_people:
                 found = found[np.argsort(-found.score, kind="stable")[: self.config.max_people]]
             work.detections = self.schedule.choose(found, work.frame)
@@ -350,6 +359,9 @@ class _Run:
             return [Poses.empty(self.pose.skeleton) for _ in works]
         with self.stage("pose", works):
             poses = self.pose.estimate([work.frame for work in works], found)
+            check_result("pose estimator", poses, list, tuple)
+            for seen in poses:
+                check_result("pose estimator", seen, Poses)
             sizes, wanted = [len(p) for p in poses], [len(d) for d in found]
             if sizes != wanted:
                 raise ValueError(f"gave {sizes} poses for {wanted} detections; it must give one for each")
@@ -366,6 +378,7 @@ class _Run:
             return FrameResult(frame.index, frame.pts, Tracks.empty(self.pose.skeleton), skipped=True, cut=work.cut)
         with self.stage("tracker", [work]):
             tracks = self.tracker.update(poses, frame.image)
+            check_result("tracker", tracks, Tracks)
             if len(tracks) != len(poses):
                 raise ValueError(f"gave {len(tracks)} tracks for {len(poses)} poses; it must give one for each")
         if work.recorded is not None and not np.array_equal(tracks.track_id, work.recorded.tracks.track_id):

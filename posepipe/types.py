@@ -70,6 +70,8 @@ class Frame:
     image: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.image, np.ndarray):
+            raise ValueError(f"a frame is an RGB uint8 array (H,W,3), got {type(self.image).__name__}")
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or 0 in self.image.shape:
             raise ValueError(
                 f"a frame is an RGB uint8 array (H,W,3), got {self.image.dtype} {self.image.shape}; "

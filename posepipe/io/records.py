@@ -166,7 +166,7 @@ class Records:
 
     def __iter__(self) -> Iterator[FrameResult]:
         before: FrameResult | None = None
-        closed = False
+        frames, closed = 0, False
         for number, _, line in self._lines():
             if number == 1:
                 continue
@@ -174,6 +174,9 @@ class Records:
                 raise self._wrong(number, "there is a line after the summary")
             closed = line.get("type") == "summary"
             if closed:
+                if line.get("frames") != frames:
+                    got, expected = f"{frames} frames", f"{line.get('frames')}, as the summary says"
+                    raise self._wrong(number, "lines of frames are missing before it", got=got, expected=expected)
                 continue
             if line.get("type") != "frame":
                 raise self._wrong(number, "unknown type of line", got=repr(line.get("type"))[:60], expected="frame")
@@ -183,7 +186,10 @@ class Records:
                 raise self._wrong(number, str(error)) from error
             if before is not None and (result.frame_index <= before.frame_index or result.pts <= before.pts):
                 raise self._wrong(number, "frames are not in order of time")
-            before = result
+            if result.frame_index != frames:
+                what = f"the line of frame {frames} is missing"
+                raise self._wrong(number, what, got=f"frame {result.frame_index}", expected=f"frame {frames}")
+            before, frames = result, frames + 1
             yield result
 
     def _lines(self) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -105,13 +105,29 @@ def test_a_model_is_measured_on_every_set(made: Path) -> None:
 def test_a_labeller_is_a_row_where_it_knows_the_pictures(made: Path) -> None:
     found = figures(made / "out")
     assert 0.5 < found["other", "clinic", "gt", "", "mean OKS"] < 1
-    assert ("other", "coco", "gt", "", "mean OKS") not in found
+    assert np.isnan(found["other", "coco", "gt", "", "mean OKS"])
+
+
+def test_a_labeller_of_none_of_the_pictures_is_a_row_of_dashes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cross_eval.main(command(made, "dash", "--sets", f"coco={made / 'coco' / 'people.json'}")) == 0
+    told = capsys.readouterr()
+    assert "other labels none of the pictures of coco" in told.err
+    assert "| other | - |" in told.out
 
 
 def test_there_is_a_table_by_state(made: Path) -> None:
     found = figures(made / "out")
     assert {key[3] for key in found if key[1] == "clinic"} == {"", "sitting", "standing"}
     assert {key[3] for key in found if key[1] == "coco"} == {""}
+
+
+def test_sets_without_states_are_told(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ("--models", f"other={made / 'other'}", "--by", "state")
+    assert cross_eval.main(command(made, "states", *models)) == 0
+    assert "coco has no states" in capsys.readouterr().err
+    coco = ("--sets", f"coco={made / 'coco' / 'people.json'}")
+    assert cross_eval.main(command(made, "states", *models, *coco)) == 2
+    assert "no states.csv tells states of coco" in capsys.readouterr().err
 
 
 def test_the_report_says_whose_labels_they_are_and_what_was_left_out(made: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_everything_comes_back(tmp_path):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=videos(skeleton=TRIANGLE))
 def test_write_read_write_gives_the_same_bytes(tmp_path, frames):
+    frames = [replace(frame, frame_index=i) for i, frame in enumerate(frames)]
     one = write(tmp_path / "1.jsonl", frames, TRIANGLE)
     two = write(tmp_path / "2.jsonl", read_records(one), TRIANGLE)
     assert one.read_bytes() == two.read_bytes()
@@ -223,6 +225,20 @@ WRONG = [
     GOOD.replace('"frame":1', '"frame":0'),
     GOOD.replace("0.1", "0.0"),
 ]
+
+
+@pytest.mark.parametrize("lost", [0, 3, 6])
+def test_a_lost_frame_is_named(tmp_path, lost):
+    path = write(tmp_path / "r.jsonl", some_frames())
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    del lines[1 + lost]
+    path.write_text("".join(lines), "utf-8")
+    says = f"the line of frame {lost} is missing" if lost < 6 else "missing before it; got 6 frames; expected 7"
+    with pytest.raises(InputError, match=says):
+        list(read_records(path))
+    path.write_text("".join(lines[:-1]), "utf-8")  # of a run that broke off nobody knows how many there were
+    if lost == 6:
+        assert len(list(read_records(path))) == 6
 
 
 @pytest.mark.parametrize("line", WRONG, ids=range(len(WRONG)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -380,3 +381,50 @@ def test_timings_count_every_stage() -> None:
     frames = {name: timing.frames for name, timing in pipeline.timings.items()}
     assert frames == {"read": 10, "detector": 5, "pose": 5, "tracker": 5, "actions": 10}
     assert all(timing.seconds > 0 for timing in pipeline.timings.values())
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        (
+            {"tracker": "sort"},
+            r"tracker must be an object with update and reset; got str 'sort'; Config\(tracker='sort'",
+        ),
+        ({"detector": object()}, r"detector must be an object with detect; got object <object"),
+        ({"pose": GridPose.estimate}, r"pose must be an object with skeleton and estimate"),
+        ({"actions": CountingTracker()}, r"actions must be an object with labels and recognise"),
+    ],
+)
+def test_objects_that_are_no_stages_are_refused_at_once(stage: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Pipeline(**stage)
+    assert re.match(says, str(error.value).replace(". Config", "; Config"))
+
+
+def test_a_stage_that_returns_something_else_is_blamed() -> None:
+    class Boxes:
+        def detect(self, frame: Frame) -> np.ndarray:
+            return np.zeros((1, 4))
+
+    class NoPoses:
+        skeleton = GridPose.skeleton
+
+        def estimate(self, frames: list[Frame], detections: list[Detections]) -> list[None]:
+            return [None for _ in frames]
+
+    class NoTracks(CountingTracker):
+        def update(self, poses: Poses, image: np.ndarray | None = None) -> None:
+            return None
+
+    for stages, says in (
+        ((Boxes(), GridPose(), CountingTracker()), "the detector returned ndarray, expected Detections"),
+        ((SquareDetector(), NoPoses(), CountingTracker()), "the pose estimator returned NoneType, expected Poses"),
+        ((SquareDetector(), GridPose(), NoTracks()), "the tracker returned NoneType, expected Tracks"),
+    ):
+        with pytest.raises(StageError, match=says):
+            list(Pipeline(*stages).process(pictures(2)))
+
+
+def test_what_a_frame_must_be_is_said() -> None:
+    with pytest.raises(UsageError, match=r"item 0 .* a frame is an RGB uint8 array \(H,W,3\), got NoneType"):
+        list(fake_pipeline().process([None]))
