@@ -9,7 +9,7 @@ sign is one number a video; a video is suspicious where a number stands out from
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.second_opinion import agreement
+from posepipe.datasets.skeletons import canonical, with_limbs
 from posepipe.errors import InputError
 from posepipe.geometry import iou, oks
 
@@ -30,7 +31,7 @@ ALARM = 3.5
 _CAP = 10.0
 _SAME_PERSON, _TWICE, _OTHER, _ELONGATED, _LOPSIDED, _JUMP, _STILL = 0.2, 0.7, 0.4, 1.8, 2.5, 0.25, 1e-3
 
-_FACE = ("nose", "eye", "ear")
+_FACE = {"nose", "eye", "ear"}
 
 Rows = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -119,6 +120,7 @@ def audit(labels: KeypointSet, second: KeypointSet | None = None, without: Itera
         hint = "Frames of videos are recognised by a folder a video (docs/datasets.md)"
         raise InputError(f"{labels.name} holds no videos to compare, only still pictures", hint=hint)
     opinion = None if second is None else agreement(labels, second, labels.score >= SURE)
+    labels = replace(labels, skeleton=with_limbs(labels.skeleton))
     members = dict.fromkeys(names, np.zeros(0, np.int64)) | _rows_by_video(labels)
     measured = {name: measure(labels, members[name], opinion) for name in names}
     scores = _robust_z({name: signs for name, (signs, _) in measured.items()})
@@ -257,7 +259,7 @@ def _odd_bones(
     legs and flanks; what joins left to right turns with the body, and a face is too small to measure.
     """
     edges, mirror = labels.skeleton.edge_index, labels.skeleton.mirror
-    face = np.array([any(part in name for part in _FACE) for name in labels.skeleton.keypoints])
+    face = np.array([bool(_FACE & set(canonical(name).split("_"))) for name in labels.skeleton.keypoints])
     across = mirror[edges[:, 0]] == edges[:, 1]
     edges = edges[~across & ~face[edges].any(1)]
     valid = sure[:, edges[:, 0]] & sure[:, edges[:, 1]]
@@ -272,7 +274,7 @@ def _odd_bones(
     odd = length > _ELONGATED * np.maximum(usual, 1.0)
     place = {tuple(sorted(edge)): number for number, edge in enumerate(edges.tolist())}
     other = [place.get(tuple(sorted((int(mirror[a]), int(mirror[b])))), number) for number, (a, b) in enumerate(edges)]
-    reference = np.nanmax(np.where(valid, length, 0), axis=1, keepdims=True)
+    reference = np.where(valid, length, 0).max(axis=1, keepdims=True, initial=0)
     # Two limbs that both look short say nothing: the longer one must be a good part of the body.
     odd |= valid[:, other] & (length > _LOPSIDED * length[:, other]) & (length > 0.5 * reference)
     return odd & valid, valid
@@ -283,8 +285,8 @@ def _swapped(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(L,Q) left-right pairs that change places over a link, and (L,Q) which were looked at."""
     skeleton = labels.skeleton
-    left = np.array([skeleton.index(a) for a, _ in skeleton.pairs])
-    right = np.array([skeleton.index(b) for _, b in skeleton.pairs])
+    left = np.array([skeleton.index(a) for a, _ in skeleton.pairs], np.int64)
+    right = np.array([skeleton.index(b) for _, b in skeleton.pairs], np.int64)
     old, new = xy[before] / scale[..., None], xy[after] / scale[..., None]
 
     def distance(a: NDArray[np.int64], b: NDArray[np.int64]) -> Float:
@@ -302,9 +304,10 @@ def _opposed(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(N,) eyes that say the opposite of the shoulders about which side is left; and (N,) where both are sure."""
     wanted = ("left_eye", "right_eye", "left_shoulder", "right_shoulder")
-    if not set(wanted) <= set(labels.skeleton.keypoints):
+    names = [canonical(name) for name in labels.skeleton.keypoints]
+    if not set(wanted) <= set(names):
         return np.zeros(len(xy), bool), np.zeros(len(xy), bool)
-    le, re, ls, rs = (labels.skeleton.index(name) for name in wanted)
+    le, re, ls, rs = (names.index(name) for name in wanted)
     eyes, shoulders = (xy[:, le, 0] - xy[:, re, 0]) / size, (xy[:, ls, 0] - xy[:, rs, 0]) / size
     clear = (np.abs(eyes) > 0.03) & (np.abs(shoulders) > 0.1)
     return eyes * shoulders < 0, clear & sure[:, [le, re, ls, rs]].all(1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from posepipe.datasets.coco_fields import LARGEST, are_numbers, refuse_other_kinds
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, area_of
+from posepipe.datasets.skeletons import with_limbs
 from posepipe.errors import InputError
 from posepipe.io.atomic import atomic_path
 from posepipe.skeleton import COCO17, Skeleton, named_skeleton
@@ -145,7 +146,7 @@ def _skeleton(category: dict[str, Any]) -> Skeleton:
         return COCO17
     names = tuple(str(n) for n in category["keypoints"])
     edges = tuple((names[a - 1], names[b - 1]) for a, b in category.get("skeleton") or ())
-    return named_skeleton(str(category.get("name", "person")), names, edges, category.get("sigmas"))
+    return with_limbs(named_skeleton(str(category.get("name", "person")), names, edges, category.get("sigmas")))
 
 
 class _Images:

@@ -12,62 +12,16 @@ from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError
 from posepipe.skeleton import COCO17, Skeleton, named_skeleton
 
-__all__ = ["BODY25", "COCO18", "HALPE26", "alphapose_skeleton", "canonical", "map_skeleton", "openpose_skeleton"]
-
-_ARM = ("shoulder", "elbow", "wrist")
-_LEG = ("hip", "knee", "ankle")
-
-
-def _side(side: str, parts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{side}_{part}" for part in parts)
-
-
-_HEAD = ("right_eye", "left_eye", "right_ear", "left_ear")
-_ARMS = ("nose", "neck", *_side("right", _ARM), *_side("left", _ARM))
-
-#: OpenPose's COCO model, and AlphaPose's forms "cmu" and "open"
-COCO18 = named_skeleton("coco18", (*_ARMS, *_side("right", _LEG), *_side("left", _LEG), *_HEAD))
-
-_FOOT = ("big_toe", "small_toe", "heel")
-#: OpenPose's BODY_25
-BODY25 = named_skeleton(
-    "body25",
-    (
-        *_ARMS,
-        "mid_hip",
-        *_side("right", _LEG),
-        *_side("left", _LEG),
-        *_HEAD,
-        *_side("left", _FOOT),
-        *_side("right", _FOOT),
-    ),
-)
-
-_TOES = tuple(f"{side}_{part}" for part in _FOOT for side in ("left", "right"))
-#: AlphaPose's Halpe 26
-HALPE26 = named_skeleton("halpe26", (*COCO17.keypoints, "head", "neck", "mid_hip", *_TOES))
-
-
-def alphapose_skeleton(joints: int, *, with_neck: bool = False) -> Skeleton:
-    """Skeleton of AlphaPose results with ``joints`` keypoints: COCO, Halpe 26, or COCO and further numbered joints."""
-    if with_neck and joints == len(COCO18):
-        return COCO18
-    known = {len(COCO17): COCO17, len(HALPE26): HALPE26}
-    if joints in known:
-        return known[joints]
-    # Halpe 136 and COCO-WholeBody begin with the joints of Halpe 26 and of COCO.
-    first = HALPE26 if joints == 136 else COCO17
-    if joints < len(first):
-        raise ValueError(f"no skeleton of {joints} joints is known")
-    return named_skeleton(f"joints{joints}", (*first.keypoints, *(f"joint_{i}" for i in range(len(first), joints))))
-
-
-def openpose_skeleton(joints: int) -> Skeleton:
-    """Skeleton of OpenPose's results with ``joints`` keypoints; ``ValueError`` for none of its models."""
-    for skeleton in (BODY25, COCO18):
-        if joints == len(skeleton):
-            return skeleton
-    raise ValueError(f"OpenPose has no body model of {joints} keypoints: 25 and 18 are known")
+__all__ = [
+    "BODY25",
+    "COCO18",
+    "HALPE26",
+    "alphapose_skeleton",
+    "canonical",
+    "map_skeleton",
+    "openpose_skeleton",
+    "with_limbs",
+]
 
 
 def canonical(name: str) -> str:
@@ -84,6 +38,76 @@ def canonical(name: str) -> str:
     if not side and joined[:1] in "lr" and f"left_{joined[1:]}" in COCO17.keypoints:
         joined = f"{sides[joined[0]]}_{joined[1:]}"
     return joined
+
+
+def with_limbs(skeleton: Skeleton) -> Skeleton:
+    """The skeleton; where it has no limbs, with COCO's limbs between its joints of COCO's names, or usual ones."""
+    if skeleton.edges:
+        return skeleton
+    own = {canonical(name): name for name in skeleton.keypoints}
+    edges, pairs = (
+        tuple((own[a], own[b]) for a, b in joined if a in own and b in own) for joined in (COCO17.edges, COCO17.pairs)
+    )
+    return replace(skeleton, edges=edges, pairs=skeleton.pairs or pairs)
+
+
+_ARM = ("shoulder", "elbow", "wrist")
+_LEG = ("hip", "knee", "ankle")
+
+
+def _side(side: str, parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{side}_{part}" for part in parts)
+
+
+_HEAD = ("right_eye", "left_eye", "right_ear", "left_ear")
+_ARMS = ("nose", "neck", *_side("right", _ARM), *_side("left", _ARM))
+
+#: OpenPose's COCO model, and AlphaPose's forms "cmu" and "open"
+COCO18 = with_limbs(named_skeleton("coco18", (*_ARMS, *_side("right", _LEG), *_side("left", _LEG), *_HEAD)))
+
+_FOOT = ("big_toe", "small_toe", "heel")
+#: OpenPose's BODY_25
+BODY25 = with_limbs(
+    named_skeleton(
+        "body25",
+        (
+            *_ARMS,
+            "mid_hip",
+            *_side("right", _LEG),
+            *_side("left", _LEG),
+            *_HEAD,
+            *_side("left", _FOOT),
+            *_side("right", _FOOT),
+        ),
+    )
+)
+
+_TOES = tuple(f"{side}_{part}" for part in _FOOT for side in ("left", "right"))
+#: AlphaPose's Halpe 26
+HALPE26 = with_limbs(named_skeleton("halpe26", (*COCO17.keypoints, "head", "neck", "mid_hip", *_TOES)))
+
+
+def alphapose_skeleton(joints: int, *, with_neck: bool = False) -> Skeleton:
+    """Skeleton of AlphaPose results with ``joints`` keypoints: COCO, Halpe 26, or COCO and further numbered joints."""
+    if with_neck and joints == len(COCO18):
+        return COCO18
+    known = {len(COCO17): COCO17, len(HALPE26): HALPE26}
+    if joints in known:
+        return known[joints]
+    # Halpe 136 and COCO-WholeBody begin with the joints of Halpe 26 and of COCO.
+    first = HALPE26 if joints == 136 else COCO17
+    if joints < len(first):
+        raise ValueError(f"no skeleton of {joints} joints is known")
+    numbered = (f"joint_{i}" for i in range(len(first), joints))
+    return with_limbs(named_skeleton(f"joints{joints}", (*first.keypoints, *numbered)))
+
+
+def openpose_skeleton(joints: int) -> Skeleton:
+    """Skeleton of OpenPose's results with ``joints`` keypoints; ``ValueError`` for none of its models."""
+    for skeleton in (BODY25, COCO18):
+        if joints == len(skeleton):
+            return skeleton
+    raise ValueError(f"OpenPose has no body model of {joints} keypoints: 25 and 18 are known")
 
 
 def map_skeleton(

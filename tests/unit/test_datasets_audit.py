@@ -29,6 +29,20 @@ def test_a_fault_is_first_in_the_queue_and_has_its_name(sign: Sign) -> None:
     assert not any(card.reasons for card in others)
 
 
+@pytest.mark.parametrize("sign", [Sign.BONE, Sign.SWAP, Sign.FACING])
+def test_limbs_are_known_by_the_usual_names_of_joints(sign: Sign) -> None:
+    labels = with_fault(sign)
+    names = [name.title().replace("_", "") for name in labels.skeleton.keypoints]  # LeftShoulder
+    assert sign.code in audit(replace(labels, skeleton=named_skeleton("own", names)))[0].reasons
+
+
+def test_a_set_without_any_limb_is_audited_by_the_other_signs() -> None:
+    labels = with_fault(Sign.JUMP)
+    first = audit(replace(labels, skeleton=named_skeleton("tail", [f"tail{i}" for i in range(17)])))[0]
+    assert (first.video, set(first.reasons)) == ("v07", {Sign.JUMP.code, Sign.JITTER.code})
+    assert not {Sign.BONE, Sign.SWAP} & set(first.signs)
+
+
 def test_only_a_second_opinion_sees_labels_beside_the_person() -> None:
     labels = sound()
     rows = rows_of(labels, "v03")

@@ -24,6 +24,8 @@ from posepipe.skeleton import COCO17, named_skeleton
 
 
 def test_skeletons_of_other_tools() -> None:
+    for skeleton in (COCO18, BODY25, HALPE26, alphapose_skeleton(136)):
+        assert set(skeleton.edges) == set(COCO17.edges)
     # OpenPose's documented orders (output.md): BODY_25 and COCO.
     assert (BODY25.index("neck"), BODY25.index("mid_hip"), BODY25.index("right_ankle")) == (1, 8, 11)
     assert (BODY25.index("left_ankle"), BODY25.index("left_big_toe"), BODY25.index("right_heel")) == (14, 19, 24)
