@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from posepipe.datasets.coco import refuse_guesses
 from posepipe.datasets.duplicates import duplicate_people
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, concatenate
@@ -42,7 +43,8 @@ def read_alphapose(
     Parameters
     ----------
     path
-        A result file, or a folder: ``labels/VIDEO.json``, ``VIDEO/alphapose-results.json`` or ``VIDEO.json``.
+        A result file (``VIDEO.json`` or ``VIDEO/alphapose-results.json``: a video, or still pictures), or a folder:
+        ``labels/VIDEO.json``, ``VIDEO/alphapose-results.json`` or ``VIDEO.json``.
     frames
         Folder of the frames, one folder a video; ``frames`` beside the labels where None and there.
     first_frame
@@ -53,12 +55,15 @@ def read_alphapose(
     Raises
     ------
     InputError
-        There are no such files, or one of them cannot be read.
+        There are no such files, or one of them cannot be read, or holds coordinates that are not finite.
+    UsageError
+        A frame has a number below `first_frame`.
     """
     people, findings = load_alphapose(path, frames=frames, first_frame=first_frame, keep_duplicates=keep_duplicates)
     unreadable = findings.of(Code.UNREADABLE_LABELS)
     if unreadable.count:
         raise InputError(f"{path}: {unreadable.line()}", hint="Mend or remove the files that are named")
+    refuse_guesses(path, findings)
     return people
 
 
@@ -71,6 +76,8 @@ def load_alphapose(
     ------
     InputError
         There are no such files, or none of them can be read.
+    UsageError
+        A frame has a number below `first_frame`.
     """
     path, findings = Path(path), Findings()
     files = label_files(path)
@@ -78,7 +85,7 @@ def load_alphapose(
     sets = []
     for video, file in files.items():
         try:
-            sets.append(_read_file(file, video, folder, first_frame))
+            sets.append(_read_file(file, video, folder, first_frame, findings, alone=path.is_file()))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             findings.add(Code.UNREADABLE_LABELS, f"{file}: {error!r}"[:200], total=len(files))
     sets = _of_one_skeleton(sets, findings)
@@ -103,8 +110,9 @@ def _of_one_skeleton(sets: list[KeypointSet], findings: Findings) -> list[Keypoi
 
 
 def label_files(path: Path) -> dict[str, Path]:
-    """The label files by the name of their video, in order of the names; "" for the images of a single file.
+    """The label files by the name of their video, in order of the names.
 
+    A single file is called by its stem, or, where that is AlphaPose's own, by its folder.
     Files that lie loosely in a folder are taken only where `OWN_PLACES` holds none.
 
     Raises
@@ -114,7 +122,7 @@ def label_files(path: Path) -> dict[str, Path]:
     """
     path = Path(path)
     if path.is_file():
-        return {"": path}
+        return {path.absolute().parent.name if path.name == _RESULT else path.stem: path}
     files = {f.stem: f for f in label_json(path, OWN_PLACES[0])}
     files = files or {f.parent.name: f for f in label_json(path, OWN_PLACES[1])}
     files = files or {f.stem: f for f in label_json(path, "*.json")}
@@ -133,37 +141,71 @@ def _frames_folder(path: Path) -> Path | None:
     return found or (base if path.is_file() and any(is_picture(p) for p in base.iterdir()) else None)
 
 
-def _read_file(path: Path, video: str, frames: Path | None, first_frame: int) -> KeypointSet:
-    people = list(_people(json.loads(path.read_text("utf-8"))))
+def _read_file(
+    path: Path, video: str, frames: Path | None, first_frame: int, findings: Findings, *, alone: bool
+) -> KeypointSet:
+    people = list(_people(json.loads(path.read_text("utf-8-sig"))))
     joints = len(people[0]["keypoints"]) // 3 if people else 17
     rows = Rows(joints)
-    numbered = any(_track(person) for person in people)
-    there = {p.stem: p.name for p in (frames / video).iterdir()} if frames and (frames / video).is_dir() else {}
+    numbered = any(_track(person) > 0 for person in people)
+    ids = dict.fromkeys(str(person["image_id"]) for person in people)
+    places = _images(tuple(ids), video, frames, first_frame, alone=alone)
+    damaged = []
     for person in people:
         box = person.get("box", person.get("bbox"))
         if box is not None:
             x, y, width, height = (float(v) for v in box)
             box = [x, y, x + width, y + height]
+        image, of_video, frame = places[str(person["image_id"])]
         rows.person(
-            _image_row(rows, str(person["image_id"]), video, there, first_frame),
+            rows.image(image, video=of_video, frame=frame),
             person["keypoints"],
             box,
             score=float(person.get("score", 1)),
             # All ids are 0 where nothing was tracked.
             track=_track(person) if numbered else -1,
         )
-    return rows.build(video or path.stem, alphapose_skeleton(joints, with_neck=bool(people) and "form" in people[0]))
+        with np.errstate(over="ignore"):  # what is too large for float32 is not finite
+            if not np.isfinite(np.asarray(person["keypoints"], np.float32)).all():
+                damaged.append(image)
+    found = rows.build(video, alphapose_skeleton(joints, with_neck=bool(people) and "form" in people[0]))
+    findings.add_all(Code.NOT_FINITE, damaged)
+    return found
 
 
-def _image_row(rows: Rows, name: str, video: str, there: dict[str, str], first_frame: int) -> int:
-    name = Path(name).name
-    stem = Path(name).stem if Path(name).suffix else name
-    number = re.search(r"(\d+)$", stem)
-    frame = int(number.group(1)) - first_frame if number else -1
-    if not video:
-        return rows.image(there.get(stem, name))
-    file = there.get(stem) or (f"{frame:06d}.jpg" if frame >= 0 else name)
-    return rows.image(f"{video}/{file}", video=video, frame=max(frame, -1))
+def _images(
+    ids: tuple[str, ...], video: str, frames: Path | None, first_frame: int, *, alone: bool
+) -> dict[str, tuple[str, str, int]]:
+    """Image, video and frame of each ``image_id`` of a file; ``alone``: the file was named, and may hold stills."""
+    stems = {name: Path(name).stem for name in ids}
+    numbers = {name: int(n.group()) if (n := re.search(r"\d+$", stem)) else -1 for name, stem in stems.items()}
+    pictures: dict[str, str] = {}
+    if frames is not None and (frames / video).is_dir():
+        pictures = {path.stem: f"{video}/{path.name}" for path in (frames / video).iterdir()}
+    elif alone:
+        pictures = {path.stem: path.name for path in (frames.iterdir() if frames else ())}
+        at_hand = not pictures.keys().isdisjoint(stems.values())
+        if not first_frame and (at_hand or _are_stills(stems, numbers)):
+            video, numbers = "", dict.fromkeys(ids, -1)
+    places: dict[str, tuple[str, str, int]] = {}
+    taken: dict[object, str] = {}
+    for name, stem in stems.items():
+        if 0 <= numbers[name] < first_frame:
+            what = f"frame {numbers[name]} stands in the labels of {video}, which contradicts"
+            raise UsageError(f"{what} --first-frame {first_frame}", hint="Give the number of the first frame")
+        frame = max(numbers[name] - first_frame, -1)
+        image = f"{frame:06d}.jpg" if frame >= 0 else Path(name).name
+        places[name] = (pictures.get(stem) or (f"{video}/{image}" if video else image), video, frame)
+        other = taken.setdefault(frame if frame >= 0 else places[name][0], name)
+        if other != name:
+            raise ValueError(f"{other} and {name} would both be {places[name][0]}")
+    return places
+
+
+def _are_stills(stems: dict[str, str], numbers: dict[str, int]) -> bool:
+    """Whether a file's images are no frames: without number, with one that stands twice, or called like COCO's."""
+    frames = {number for number in numbers.values() if number >= 0}
+    return len(frames) < len(stems) or any(re.fullmatch(r"\d{12}", stem) for stem in stems.values())
 
 
 def _people(data: Any) -> Iterator[dict[str, Any]]:
@@ -178,11 +220,11 @@ def _people(data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _track(person: dict[str, Any]) -> int:
-    """The id; AlphaPose writes that of merged people as a list, of which the first is the one that stayed."""
-    index = person.get("idx", 0)
+    """The id, or -1; AlphaPose writes that of merged people as a list, of which the first is the one that stayed."""
+    index = person.get("idx")
     while isinstance(index, list):
-        index = index[0] if index else 0
-    return int(index)
+        index = index[0] if index else None
+    return -1 if index is None else int(index)
 
 
 def write_alphapose(people: KeypointSet, path: Path) -> None:
@@ -226,11 +268,14 @@ def _refuse_one_name(people: KeypointSet) -> None:
 
 
 def _write_file(people: KeypointSet, rows: list[int], path: Path) -> None:
+    ids = people.track_id[rows]
+    # Readers take a file whose ids are all 0 for one in which nothing was tracked.
+    first = int((ids == 0).any() and (ids <= 0).all())
     with atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps([_row(people, i) for i in rows], allow_nan=False), "utf-8")
+        unfinished.write_text(json.dumps([_row(people, i, first) for i in rows], allow_nan=False), "utf-8")
 
 
-def _row(people: KeypointSet, i: int) -> dict[str, Any]:
+def _row(people: KeypointSet, i: int, first: int) -> dict[str, Any]:
     image = int(people.image[i])
     x1, y1, x2, y2 = people.boxes[i].astype(float)
     joints = np.concatenate([people.xy[i], people.score[i][:, None]], 1)
@@ -241,4 +286,4 @@ def _row(people: KeypointSet, i: int) -> dict[str, Any]:
         "score": round(float(people.person_score[i]), 4),
         "box": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
     }
-    return row | ({"idx": int(people.track_id[i])} if people.track_id[i] >= 0 else {})
+    return row | ({"idx": int(people.track_id[i]) + first} if people.track_id[i] >= 0 else {})

@@ -81,8 +81,8 @@ def _skeleton(count: int, names: dict[str, str] | None) -> Skeleton:
 def write_mmpose(people: KeypointSet, path: Path) -> None:
     """Write a set in the form of mmpose's demo scripts: a JSON file of one video, or a folder, one file a video.
 
-    A set of still pictures has one file a picture. A file has no place for the video's name: it is read as the video that
-    its own name says.
+    A set of still pictures has one file a picture. A file has no place for the video's name: it is read as the video
+    that its own name says.
 
     Raises
     ------

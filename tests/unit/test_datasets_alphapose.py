@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -192,3 +193,74 @@ def test_frames_of_a_video_that_changed_are_taken_anew(tmp_path: Path) -> None:
 def test_a_missing_video_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="clip00"):
         extract_frames(video_set(1, 1), tmp_path, tmp_path / "cache")
+
+
+def test_a_result_file_is_a_video_of_its_name_or_its_folders(tmp_path: Path) -> None:
+    rows = [alphapose_row(f"{frame}.jpg", person()) for frame in (0, 12)]
+    for file in (tmp_path / "walk.json", tmp_path / "walk" / "alphapose-results.json"):
+        people = read_alphapose(write_json(file, rows))
+        assert (people.images, people.videos) == (("walk/000000.jpg", "walk/000012.jpg"), ("walk",) * 2)
+        assert people.frames.tolist() == [0, 12]
+    # named directly or found in a folder: the same
+    same(read_alphapose(write_json(tmp_path / "set/labels/walk.json", rows)), read_alphapose(tmp_path / "set"))
+
+
+@pytest.mark.parametrize(
+    "names", [("left_000.jpg", "right_000.jpg"), ("a.jpg", "1.jpg"), ("000000397133.jpg", "000000000785.jpg")]
+)
+def test_a_result_file_of_still_pictures(names: tuple[str, ...], tmp_path: Path) -> None:
+    people = read_alphapose(write_json(tmp_path / "x.json", [alphapose_row(name, person()) for name in names]))
+    assert (people.images, people.videos, people.frames.tolist()) == (names, ("", ""), [-1, -1])
+
+
+def test_pictures_at_hand_are_still_pictures_unless_the_first_frame_is_told(tmp_path: Path) -> None:
+    file = write_json(tmp_path / "x.json", [alphapose_row(f"00{n}.jpg", person()) for n in (1, 2)])
+    assert read_alphapose(file).videos == ("x", "x")
+    for n in (1, 2):
+        cv2.imwrite(str(tmp_path / f"00{n}.png"), noise_picture(n))
+    people = read_alphapose(file)
+    assert (people.images, people.videos, people.root) == (("001.png", "002.png"), ("", ""), tmp_path)
+    people = read_alphapose(file, first_frame=1)
+    assert (people.images, people.videos, people.frames.tolist()) == (("001.png", "002.png"), ("x", "x"), [0, 1])
+
+
+def test_pictures_of_one_number_are_not_one_frame(tmp_path: Path) -> None:
+    rows = [alphapose_row(name, person()) for name in ("left_000.jpg", "right_000.jpg")]
+    write_json(tmp_path / "labels/v.json", rows)
+    with pytest.raises(InputError, match=r"left_000\.jpg and right_000\.jpg would both be v/000000\.jpg"):
+        read_alphapose(tmp_path)
+
+
+def test_frames_before_the_first_one_are_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [alphapose_row(f"{frame}.jpg", person()) for frame in (1, 0)])
+    with pytest.raises(UsageError, match="frame 0 stands in the labels of a, which contradicts --first-frame 1"):
+        load_alphapose(tmp_path, first_frame=1)
+
+
+def test_coordinates_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    broken = person()
+    broken[3, 0] = np.nan
+    write_json(tmp_path / "a.json", [alphapose_row("0.jpg", broken) | {"box": [0, 0, 9, 9]}])
+    people, found = load_alphapose(tmp_path)
+    assert (people.labelled.tolist(), found.of(Code.NOT_FINITE).examples) == ([16], ["a/000000.jpg"])
+    with pytest.raises(InputError, match="not-finite"):
+        read_alphapose(tmp_path)
+
+
+def test_the_only_id_survives_though_it_is_zero(tmp_path: Path) -> None:
+    people = video_set(1, 2)
+    write_alphapose(replace(people, track_id=[0, 0]), tmp_path)
+    assert read_alphapose(tmp_path).track_id.tolist() == [1, 1]
+    write_alphapose(replace(people, track_id=[0, 4]), tmp_path)
+    assert read_alphapose(tmp_path).track_id.tolist() == [0, 4]
+
+
+def test_people_without_an_id_have_none_beside_people_with_one(tmp_path: Path) -> None:
+    rows = [alphapose_row("0.jpg", person(), idx=3), alphapose_row("1.jpg", person())]
+    assert read_alphapose(write_json(tmp_path / "a.json", rows)).track_id.tolist() == [3, -1]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_labels(tmp_path: Path) -> None:
+    file = write_json(tmp_path / "a.json", [alphapose_row("0.jpg", person())])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(read_alphapose(file)) == 1
