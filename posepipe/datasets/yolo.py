@@ -11,20 +11,29 @@ from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
+from posepipe.config import Config
+from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.places import places, refuse_others
 from posepipe.datasets.rows import Rows, label_errors
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, OutputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
-from posepipe.io.pictures import is_picture
+from posepipe.io.pictures import is_picture, read_picture
 from posepipe.skeleton import COCO17, named_skeleton
 
 __all__ = ["description", "read_yolo", "set_parts", "write_yolo"]
 
 # Folders of `images` that are parts whether the YAML file names them or not.
 _PARTS = ("train", "val", "valid", "test")
+# EXIF's orientation (tag 0x0112, one SHORT), in either order of bytes, where it lays a picture on its side; it stands
+# near the beginning of a file, or near its end.
+_SIDEWAYS = re.compile(
+    rb"\x12\x01\x03\x00\x01\x00\x00\x00[\x05-\x08]\x00|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x05-\x08]"
+)
+_END = 1 << 16
 
 
 def description(path: Path) -> Path | None:
@@ -38,15 +47,25 @@ def description(path: Path) -> Path | None:
 def _place(path: Path) -> tuple[Path | None, Path]:
     """The YAML file of a set, None where there is none, and the folder of the pictures that the path means."""
     files = [path] if path.is_file() else sorted(path.glob("*.yaml")) + sorted(path.glob("*.yml"))
-    yaml = next((f for f in files if f.suffix in (".yaml", ".yml") and "kpt_shape" in f.read_text("utf-8")), None)
-    if yaml is not None or not path.is_dir():
-        return yaml, path.parent / "images" if path.is_file() else path / "images"
+    yaml = next((f for f in files if f.suffix in (".yaml", ".yml") and "kpt_shape" in f.read_text("utf-8-sig")), None)
+    if yaml is not None:
+        return yaml, _root(yaml) / "images"
+    if not path.is_dir():
+        return None, path.parent / "images" if path.is_file() else path / "images"
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - a part may be a link to elsewhere, which is not followed
     for root in whole.parents:
         top, *inner = whole.relative_to(root).parts
         if top in ("images", "labels") and (yaml := _place(root)[0]) is not None:
-            return yaml, yaml.parent.joinpath("images", *inner)
+            return yaml, _root(yaml).joinpath("images", *inner)
     return None, path / "images"
+
+
+def _root(yaml: Path) -> Path:
+    """The folder of ``images`` and ``labels``: what ``path`` says, if they lie there, else that of the YAML file."""
+    with label_errors(yaml, "a description of a YOLO pose set", "text in UTF-8"):
+        said = _entry(yaml.read_text("utf-8-sig"), "path")
+        root = yaml.parent.joinpath(*said)
+        return root if (root / "images").is_dir() else yaml.parent
 
 
 def set_parts(path: Path) -> tuple[str, ...]:
@@ -58,10 +77,12 @@ def set_parts(path: Path) -> tuple[str, ...]:
     yaml, folder = _place(Path(path))
     if yaml is None:
         return ()
-    root = yaml.parent
+    root = _root(yaml)
     with label_errors(yaml, "a description of a YOLO pose set", "text in UTF-8"):
-        text = yaml.read_text("utf-8")
-        parts = dict.fromkeys(entry for key in ("train", "val", "test") if (entry := _entry(text, key, root)))
+        text = yaml.read_text("utf-8-sig")
+        entries = (_entry(text, key) for key in ("train", "val", "test"))
+        relative = (tuple(Path(os.path.relpath(root / name, root)).as_posix() for name in names) for names in entries)
+        parts = dict.fromkeys(names for names in relative if names)
     known = {name for entry in parts for name in entry}
     there = [f"images/{name}" for name in _PARTS if (root / "images" / name).is_dir()]
     parts |= dict.fromkeys((name,) for name in there if name not in known)
@@ -70,28 +91,35 @@ def set_parts(path: Path) -> tuple[str, ...]:
     return tuple(", ".join(entry) for entry in parts) if len(parts) > 1 else ()
 
 
-def read_yolo(path: Path) -> KeypointSet:
+def read_yolo(path: Path, findings: Findings | None = None) -> KeypointSet:
     """Read a set, or a part of it, with visibilities 0, 1 and 2 (2 where there are none).
+
+    People are the rows of the class ``person``, of the only class, or of class 0 where classes have no names. Pictures
+    are upright, as training reads them: EXIF's turn is part of their size.
 
     Parameters
     ----------
     path
         The folder or its ``data.yaml``: all of ``images``; or the folder of a part, such as ``SET/images/train``.
+    findings
+        Takes the rows of other classes, which are left out.
 
     Raises
     ------
     InputError
-        There is no such set, or a file of it cannot be read, or a labelled picture is missing (its size is needed).
+        There is no such set, or a file of it cannot be read, or a labelled picture is missing (its size is needed), or
+        none of several classes is ``person``.
     """
     yaml, folder = _place(Path(path))
     if yaml is None:
         raise InputError(f"{path} is no pose set of YOLO", expected="a data.yaml with kpt_shape", hint="Check the path")
     with label_errors(yaml, "a description of a YOLO pose set", "kpt_shape: [17, 3]"):
-        text = yaml.read_text("utf-8")
+        text = yaml.read_text("utf-8-sig")
         joints, width = (int(v) for v in re.findall(r"^kpt_shape:\s*\[\s*(\d+)\s*,\s*(\d+)", text, re.MULTILINE)[0])
         names = _keypoint_names(text)
         skeleton = named_skeleton("yolo", names) if len(names) == joints else alphapose_skeleton(joints)
-    root = yaml.parent
+        people = _people_classes(text)
+    root = _root(yaml)
     pictures = sorted(p for p in folder.rglob("*") if is_picture(p))
     if not pictures:
         raise InputError(f"{folder} holds no pictures, whose sizes the labels of YOLO need", hint="Check data.yaml")
@@ -100,17 +128,30 @@ def read_yolo(path: Path) -> KeypointSet:
         inner = picture.relative_to(root)
         labels = root / Path("labels", *inner.parts[1:]).with_suffix(".txt")
         with label_errors(labels, "a label file of YOLO", "class, box and keypoints, divided by the picture's size"):
-            _add(rows, picture, inner, labels, joints, width)
-    return rows.build(root.name, skeleton, root, visibilities=True)
+            _add(rows, picture, inner, _lines(labels, people, findings or Findings()), joints, width)
+    return rows.build(root.resolve().name, skeleton, root, visibilities=True)
 
 
-def _entry(text: str, part: str, root: Path) -> tuple[str, ...]:
-    """What the YAML file says of a part: folders, or lists of pictures, relative to the set."""
-    found = re.search(rf"^{part}:(.*(?:\n(?:[ \t]+|-).*)*)", text, re.MULTILINE)
+def _entry(text: str, key: str) -> tuple[str, ...]:
+    """What the YAML file says under a key: a value, or a list in either way of writing it."""
+    found = re.search(rf"^{key}:(.*(?:\n(?:[ \t]+|-).*)*)", text, re.MULTILINE)
     said = re.sub(r"(?<!\S)#.*", "", found.group(1)) if found else ""
-    names = [re.sub(r"^\s*(?:- )?\s*['\"]?|['\"]?\s*$", "", name) for name in re.split(r"[\n\[\],]", said)]
-    names = [name for name in names if name not in ("", "null", "~")]
-    return tuple(Path(os.path.relpath(root / name, root)).as_posix() for name in names)
+    names = [re.sub(r"^\s*(?:- )?\s*['\"]?|['\"]?\s*$", "", name) for name in re.split(r"[\n\[\]{},]", said)]
+    return tuple(name for name in names if name not in ("", "null", "~"))
+
+
+def _people_classes(text: str) -> tuple[int, ...]:
+    """The numbers of the classes whose rows are people."""
+    classes = {}
+    for place, entry in enumerate(_entry(text, "names")):
+        number, name = re.fullmatch(r"(?:(\d+)\s*:)?\s*['\"]?(.*)", entry, re.DOTALL).groups()  # type: ignore[union-attr]
+        classes[place if number is None else int(number)] = name.casefold()
+    if len(classes) < 2:
+        return tuple(classes) or (0,)
+    people = tuple(number for number, name in classes.items() if name == "person")
+    if not people:
+        raise ValueError(f"none of the classes {', '.join(classes.values())} is person")
+    return people
 
 
 def _keypoint_names(text: str) -> tuple[str, ...]:
@@ -119,16 +160,21 @@ def _keypoint_names(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[A-Za-z_][\w -]*\w", block.group(1))) if block else ()
 
 
-def _add(rows: Rows, picture: Path, inner: Path, labels: Path, joints: int, width: int) -> None:
+def _lines(labels: Path, people: tuple[int, ...], findings: Findings) -> list[NDArray[np.float64]]:
+    """The numbers of each person of a picture."""
+    if not labels.is_file():
+        return []  # YOLO has no file for a picture that shows nobody
+    rows = [np.array(line.split(), np.float64) for line in labels.read_text("utf-8-sig").splitlines() if line.strip()]
+    found = [values for values in rows if values[0] in people]
+    findings.add_all(Code.OTHER_CATEGORY, [labels.name] * (len(rows) - len(found)))
+    return found
+
+
+def _add(rows: Rows, picture: Path, inner: Path, people: list[NDArray[np.float64]], joints: int, width: int) -> None:
     size = _size(picture)
     image = rows.image(inner.as_posix(), size=size)
-    if not labels.is_file():
-        return  # YOLO has no file for a picture that shows nobody
     scale = np.array(size, np.float64)
-    for line in labels.read_text("utf-8").splitlines():
-        values = np.array(line.split(), np.float64)
-        if not len(values):
-            continue
+    for values in people:
         centre, span = values[1:3] * scale, values[3:5] * scale
         points = values[5 : 5 + joints * width].reshape(joints, width)
         seen = points[:, 2] if width == 3 else 2.0 * points.any(1)
@@ -138,8 +184,15 @@ def _add(rows: Rows, picture: Path, inner: Path, labels: Path, joints: int, widt
 
 
 def _size(picture: Path) -> tuple[int, int]:
-    """Width and height, without decoding the picture."""
+    """Width and height of the upright picture; only one that lies on its side, as its bytes say, is decoded."""
     try:
+        with picture.open("rb") as file:
+            ends = file.read(_END)
+            file.seek(max(_END, picture.stat().st_size - _END))
+            ends += file.read()
+        if _SIDEWAYS.search(ends):
+            height, width = read_picture(picture, Config.max_pixels).shape[:2]
+            return width, height
         with av.open(str(picture)) as container:
             stream = container.streams.video[0]
             return int(stream.width), int(stream.height)
