@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.datasets.labels import KeypointSet, concatenate
+from posepipe.datasets.places import places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_errors
 from posepipe.errors import InputError, UsageError
-from posepipe.io.atomic import atomic_path
+from posepipe.io.atomic import atomic_path, output_errors
 from posepipe.skeleton import named_skeleton
 
 __all__ = ["read_deeplabcut", "write_deeplabcut"]
@@ -48,7 +50,7 @@ def read_deeplabcut(path: Path) -> KeypointSet:
 
 
 def _read_file(path: Path) -> KeypointSet:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         lines = [line for line in csv.reader(file) if line]
     header = {line[0]: line for line in lines[: len(_HEADER)] if line[0] in _HEADER}
     parts, coords = header["bodyparts"], header["coords"]
@@ -84,19 +86,32 @@ def _add(rows: Rows, index: Sequence[str], analysed: str, values: NDArray[np.flo
     else:
         words = "/".join(index).replace("\\", "/").split("/")
         video = words[-2] if len(words) > 1 else ""
-        digits = "".join(c for c in Path(words[-1]).stem if c.isdigit())
-        image = rows.image("/".join(words[-2:]), video=video, frame=int(digits) if video and digits else -1)
+        digits = re.findall(r"\d+", Path(words[-1]).stem)
+        image = rows.image("/".join(words[-2:]), video=video, frame=int(digits[-1]) if video and digits else -1)
     for person, joints in enumerate(values):
         if (np.isfinite(joints).all(1) & (joints[:, 2] > 0)).any():
             rows.person(image, joints, track=person if several else -1)
 
 
 def write_deeplabcut(people: KeypointSet, path: Path) -> None:
-    """Write the frames of one video as an analysed table, with individuals where a frame holds several people.
+    """Write the frames of one video as an analysed table, with an individual for each track id where there are several.
 
-    People of a frame are told apart by their track id, or else by their order. Raises :class:`OutputError`, and
-    :class:`UsageError` where the set is not one video.
+    Parameters
+    ----------
+    people
+        The set.
+    path
+        The table (``.csv``), which is read as the video that its name says; or a folder, in which it is called like the
+        video.
+
+    Raises
+    ------
+    UsageError
+        The set is not one video, or a frame holds several people without track ids.
+    OutputError
+        The table cannot be written, or the folder holds others.
     """
+    path = Path(path)
     if len(people.video_names()) != 1 or "" in people.videos:
         names = len(people.video_names())
         raise UsageError(f"a table of DeepLabCut holds one video, {people.name} has {names}", hint="Write it as COCO")
@@ -109,8 +124,9 @@ def write_deeplabcut(people: KeypointSet, path: Path) -> None:
         labelled = people.visibility[i] > 0
         table[people.image[i], slot, labelled, :2] = people.xy[i, labelled]
         table[people.image[i], slot, labelled, 2] = people.score[i, labelled]
-    with atomic_path(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
+    file = path if path.suffix.lower() == ".csv" else _table_in(people, path)
+    with atomic_path(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        out = csv.writer(stream, lineterminator="\n")
         out.writerow(["scorer", *("posepipe" for _ in cells)])
         if several:
             out.writerow(["individuals", *(cell[0] for cell in cells)])
@@ -124,16 +140,23 @@ def write_deeplabcut(people: KeypointSet, path: Path) -> None:
 _AXES = ("x", "y", "likelihood")
 
 
+def _table_in(people: KeypointSet, folder: Path) -> Path:
+    plain_videos(people)
+    video = people.video_names()[0]
+    files = places(folder, [(video, Path(f"{video}.csv"))], people.name)
+    refuse_others(folder, folder.glob("**/*.csv"), files)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return files[0]
+
+
 def _slots(people: KeypointSet) -> tuple[list[int], int]:
-    """The individual that each person is, and how many there are."""
-    if len(people) and (people.track_id >= 0).all():
-        names, slots = np.unique(people.track_id, return_inverse=True)
-        pairs = set(zip(people.image.tolist(), slots.tolist(), strict=True))
-        if len(pairs) == len(people):
-            return slots.tolist(), len(names)
-    taken: dict[int, int] = {}
-    found = []
-    for image in people.image.tolist():
-        found.append(taken.get(image, 0))
-        taken[image] = found[-1] + 1
-    return found, max([1, *taken.values()])
+    """The individual that each person is, and how many there are: one where nobody has an id, else one for each id."""
+    if len(set(people.image.tolist())) == len(people) and (people.track_id < 0).all():
+        return [0] * len(people), 1
+    names, slots = np.unique(people.track_id, return_inverse=True)
+    pairs = set(zip(people.image.tolist(), slots.tolist(), strict=True))
+    if (people.track_id < 0).any() or len(pairs) < len(people):
+        what = f"individuals of DeepLabCut are identities, and people of {people.name} have no track id of their own"
+        raise UsageError(what, hint="Track them, or write the set as COCO")
+    return slots.tolist(), len(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,22 @@ def read_mmpose(path: Path) -> KeypointSet:
         raise InputError(f"{path} holds no predictions of mmpose", expected="JSON files")
     skeleton = next((s.skeleton for s in sets if len(s)), sets[0].skeleton)
     with label_errors(path, "a set of mmpose", "files of one skeleton"):
-        return concatenate([s for s in sets if len(s) or s.skeleton == skeleton], path.stem)
+        return concatenate([s if len(s) else _of_nobody(s, skeleton) for s in sets], path.stem)
+
+
+def _of_nobody(people: KeypointSet, skeleton: Skeleton) -> KeypointSet:
+    """A set without people, of which the file does not tell the skeleton, as one of another skeleton."""
+    nobody = np.zeros((0, len(skeleton)))
+    return replace(people, skeleton=skeleton, xy=np.zeros((0, len(skeleton), 2)), visibility=nobody, score=nobody)
 
 
 def _read_file(path: Path) -> KeypointSet:
-    data = json.loads(path.read_text("utf-8"))
+    data = json.loads(path.read_text("utf-8-sig"))
     of_demo = isinstance(data, dict)
     frames = data["instance_info"] if of_demo else data
     names = data.get("meta_info", {}).get("keypoint_id2name") if of_demo else None
     origin = path.stem.removeprefix(_PREFIX) if of_demo else path.stem
-    still = bool(frames) and "instances" not in frames[0]
+    still = not frames or "instances" not in frames[0]  # videos have frames, if only such of nobody
     groups = [(-1, frames)] if still else [(int(f["frame_id"]), f["instances"]) for f in frames]
     if of_demo and not still and all(frame for frame, _ in groups):
         groups = [(frame - 1, people) for frame, people in groups]

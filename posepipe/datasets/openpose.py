@@ -30,7 +30,7 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def read_openpose(path: Path, pictures: Mapping[str, str] | None = None) -> KeypointSet:
-    """Read the people of every frame; frames with nobody are images without people.
+    """Read the people of every frame; frames with nobody are images without people, and people without joints nobody.
 
     Boxes are the extent of the joints with a margin of an eighth on each side, as OpenPose has none.
 
@@ -56,7 +56,9 @@ def read_openpose(path: Path, pictures: Mapping[str, str] | None = None) -> Keyp
     frames: list[tuple[Path, list[dict[str, Any]]]] = []
     for file in files:
         with label_errors(file, "a result of OpenPose", "a JSON object with people"):
-            frames.append((file, list(json.loads(file.read_text("utf-8"))["people"])))
+            people = json.loads(file.read_text("utf-8-sig"))["people"]
+            # Of a person who has only hands or a face nothing is left.
+            frames.append((file, [person for person in people if person["pose_keypoints_2d"]]))
     with label_errors(path, "a set of OpenPose", "BODY_25 or COCO-18 joints"):
         counts = [len(person["pose_keypoints_2d"]) // 3 for _, people in frames for person in people]
         skeleton = openpose_skeleton(counts[0] if counts else len(BODY25))

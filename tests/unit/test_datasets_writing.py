@@ -11,6 +11,7 @@ from label_sets import noise_picture, person, video_set, write_pictures
 
 from posepipe import cli
 from posepipe.datasets.coco import write_coco
+from posepipe.datasets.deeplabcut import write_deeplabcut
 from posepipe.datasets.formats import Form, read_set, write_set
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.rows import Rows
@@ -124,3 +125,20 @@ def test_a_folder_is_not_called_like_a_file(form: Form, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="becomes a folder"):
         write_set(video_set(2, 1), tmp_path / "out.json", form)
     assert contents(tmp_path) == {}
+
+
+def test_individuals_of_a_table_are_identities(tmp_path: Path) -> None:
+    people = video_set(1, 2)
+    twice = people.select([0, 0, 1, 1])
+    for ids in ([-1] * 4, [1, 2, 1, -1], [1, 1, 2, 3]):
+        with pytest.raises(UsageError, match="have no track id of their own"):
+            write_deeplabcut(replace(twice, track_id=ids), tmp_path / "clip.csv")
+    write_deeplabcut(replace(people, track_id=[-1, -1]), tmp_path / "clip.csv")
+    assert read_set(tmp_path / "clip.csv").track_id.tolist() == [-1, -1]
+
+
+def test_a_table_in_a_folder_is_called_like_its_video(tmp_path: Path) -> None:
+    write_deeplabcut(video_set(1, 2), tmp_path / "out")
+    assert read_set(tmp_path / "out").videos == ("clip00", "clip00")
+    with pytest.raises(OutputError, match=r"holds clip00\.csv"):
+        write_deeplabcut(video_set(2, 2).of_videos(["clip01"]), tmp_path / "out")
