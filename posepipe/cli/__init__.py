@@ -15,7 +15,7 @@ from posepipe import __version__
 from posepipe.cli import actions, data, doctor, heatmaps, models, refine, run, streams, train
 from posepipe.cli import eval as evaluation
 from posepipe.cli.parser import Parser, fail
-from posepipe.errors import PosepipeError, unexpected
+from posepipe.errors import InputError, PosepipeError, unexpected
 
 __all__ = ["main", "run_and_exit"]
 
@@ -52,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone: end quietly, as other commands do, without a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except PermissionError as error:  # of what is read: what is written has errors of its own
+        return fail(
+            f"cannot read {error.filename}: {error.strerror}. Ask for the right to read it", InputError.exit_code
+        )
     except MemoryError:
         return fail("out of memory; try --batch 1, a smaller --max-people or a smaller video", 1)
     except Exception as error:  # the last net: no traceback reaches a user, whatever went wrong

@@ -88,7 +88,9 @@ def _add_frames(kinds: Commands) -> None:
     frames.add_argument("-o", "--out", required=True, metavar="DIR", type=Path, help="folder for VIDEO/000123.jpg")
     frames.add_argument("--videos", metavar="DIR", type=Path, help="folder of the videos (default: --images, or PATH)")
     count = number(int, 1, 10**9)
-    frames.add_argument("--every", type=count, default=1, metavar="N", help="take every n-th frame (default 1)")
+    frames.add_argument(
+        "--every", type=count, default=1, metavar="N", help="take frames whose number N divides (default 1: all)"
+    )
     frames.add_argument("--overwrite", action="store_true", help="replace labels.json in the folder where it exists")
     frames.set_defaults(command=_frames)
 

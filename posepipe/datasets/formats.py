@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from posepipe.io.pictures import is_picture
 __all__ = ["Form", "label_videos", "load_set", "pictures_beside", "read_set", "recognise", "write_set"]
 
 _HEAD = 1 << 20
+# An empty list is a smaller file.
+_EMPTY = 100
 # At most so many pictures are looked for where pictures may lie.
 _TRIED = 20
 
@@ -50,6 +53,7 @@ def recognise(path: Path) -> tuple[Form, Path]:
         raise InputError(f"{path} does not exist", hint="Check the path")
     if path.is_file():
         return _of_file(path), path
+    _refuse_locked(path)
     if description(path) is not None:
         return Form.YOLO, path
     if frame_files(path):
@@ -57,13 +61,22 @@ def recognise(path: Path) -> tuple[Form, Path]:
     found = _of_folder(path)
     if found is not None:
         return found
-    if any(path.glob("**/*.csv")):
+    if any(path.glob("**/*.[cC][sS][vV]")):
         return Form.DLC, path
     raise InputError(
         f"{path} holds no labels that are known",
         expected="a COCO JSON file, or a folder of AlphaPose, OpenPose, mmpose, DeepLabCut or YOLO files",
         hint="docs/datasets.md shows how each is laid out",
     )
+
+
+def _refuse_locked(folder: Path) -> None:
+    """A folder that may not be read looks empty when files are searched: its labels would be left out in silence."""
+    inner = sorted(Path(entry) for entry in os.scandir(folder) if entry.is_dir()) if os.access(folder, os.R_OK) else []
+    for place in (folder, *inner):
+        # Every disk of Linux has that one, for nobody to read.
+        if place.name != "lost+found" and not os.access(place, os.R_OK | os.X_OK):
+            raise InputError(f"cannot read the folder {place}: no permission", hint="Ask for the right to read it")
 
 
 def label_videos(path: Path) -> tuple[str, ...]:
@@ -74,9 +87,9 @@ def label_videos(path: Path) -> tuple[str, ...]:
 
 def _of_folder(path: Path) -> tuple[Form, Path] | None:
     """What the JSON files of a folder are, and what to read: results that lie in places of their own, COCO, others."""
-    own = [file for place in OWN_PLACES for file in label_json(path, place)]
+    own = sorted((file for place in OWN_PLACES for file in label_json(path, place)), key=_is_of_nobody)
     results = next((file for file in own if _known(file) not in (None, Form.COCO)), None)
-    named, loose = _coco_files(path / "annotations"), label_json(path, "*.json")
+    named, loose = _coco_files(path / "annotations"), sorted(label_json(path, "*.json"), key=_is_of_nobody)
     coco = named or ([] if results else _coco_files(path))
     rival = results if named else next((file for file in loose if _known(file) not in (None, Form.COCO)), None)
     if coco and rival:
@@ -86,6 +99,11 @@ def _of_folder(path: Path) -> tuple[Form, Path] | None:
         return Form.COCO, _one_of(path, coco)
     first = results or next(iter(own), rival or next(iter(loose), None))
     return None if first is None else (_of_file(first), path)
+
+
+def _is_of_nobody(path: Path) -> bool:
+    """Whether a file is an empty list, which tells no format: such files come last."""
+    return path.stat().st_size < _EMPTY and path.read_bytes().split() in ([b"[]"], [b"[", b"]"])
 
 
 def _coco_of_folder(path: Path) -> Path:
@@ -130,7 +148,7 @@ def _of_file(path: Path) -> Form:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="Check the path") from error
     keys = set(re.findall(r'"(\w+)"\s*:', head))
     if head.startswith("["):
-        # AlphaPose's list of nobody is empty, and so is mmpose's: both say the same.
+        # AlphaPose's list of nobody is empty, and so is mmpose's: both say the same (see `_is_of_nobody` of folders).
         return Form.MMPOSE if keys & {"instances", "keypoint_scores", "frame_id"} else Form.ALPHAPOSE
     if keys & {"instance_info", "meta_info"}:
         return Form.MMPOSE

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -32,9 +33,13 @@ _RECEIPT = ".video"
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
-    """Video files of a folder and of its ``videos`` folder by their name without suffix, in order of the names."""
+    """Video files of a folder and of its ``videos`` folder by their name without suffix, in order of the names.
+
+    A name with accents counts in both its forms: Macs write u and two dots where labels may have one letter.
+    """
     folders = [f for f in (folder, folder / "videos") if f.is_dir()]
-    return {p.stem: p for p in sorted(p for f in folders for p in f.iterdir() if is_video(p))}
+    files = sorted(p for f in folders for p in f.iterdir() if is_video(p))
+    return {name: p for p in files for name in (p.stem, normalize("NFC", p.stem), normalize("NFD", p.stem))}
 
 
 def videos_of_set(path: Path, images: Path | None) -> dict[str, Path]:
@@ -101,7 +106,14 @@ def extract_frames(
     files = videos if isinstance(videos, Mapping) else find_videos(Path(videos))
     wanted = video_frames(people, every)
     if not wanted.any():
-        raise InputError(f"{people.name} labels no frames of videos", hint="Its pictures can be read where they lie")
+        labelled = np.unique(people.frames[video_frames(people)]).tolist()
+        if not labelled:
+            raise InputError(f"{people.name} has no frames of videos", hint="Its pictures can be read where they lie")
+        raise InputError(
+            f"every {every}-th frame of the videos of {people.name}: none is labelled",
+            got=f"labels of the frames {', '.join(map(str, labelled[:4]))} ...",
+            hint="Frames count from 0, labelled or not; every 1 takes all that are labelled",
+        )
     taken = people.of_images(wanted)
     taken = replace(taken, images=frame_names(taken), root=Path(cache))
     sizes = np.zeros((len(taken.images), 2), np.int32)

@@ -63,7 +63,7 @@ class Rows:
         image
             Row of the image.
         joints
-            (K,3): x, y in px and confidence or visibility; NaN or 0 = not labelled.
+            (K,3): x, y in px and confidence or visibility; not labelled where that is 0, or both x and y are NaN.
         box
             (4,) xyxy px; the extent of the labelled joints and a margin where None.
         score, track
@@ -72,13 +72,16 @@ class Rows:
         Raises
         ------
         ValueError
-            The joints are not K x 3 numbers, or the box or score is not finite.
+            The joints are not K x 3 numbers, or one of them, the box or score is not finite.
         """
-        with np.errstate(over="ignore"):  # what is too large for float32 is not finite, thus not labelled
+        with np.errstate(over="ignore"):  # what is too large for float32 is not finite
             values = np.asarray(joints, np.float32).reshape(-1, 3)
         given = None if box is None else np.asarray(box, np.float64).reshape(4)
         if len(values) != self._joints:
             raise ValueError(f"a person has {len(values)} keypoints, expected {self._joints}")
+        joint = next(iter(np.flatnonzero(~np.isfinite(values).all(1) & ~np.isnan(values[:, :2]).all(1))), None)
+        if joint is not None:
+            raise ValueError(f"a person's joint is not finite: {values[joint].tolist()}")
         if not np.isfinite(score) or (given is not None and not np.isfinite(given).all()):
             raise ValueError(f"a person's box or score is not finite: {given}, {score}")
         self._image.append(image)
@@ -141,8 +144,12 @@ def label_errors(path: Path, form: str, expected: str) -> Iterator[None]:
 
 
 def label_json(folder: Path, pattern: str) -> list[Path]:
-    """JSON files that may hold labels, by name: not hidden ones, nor what posepipe writes (splits, exclusions)."""
-    files = sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
+    """JSON files that may hold labels, by name: not hidden ones, nor what posepipe writes (splits, exclusions).
+
+    The suffix of the pattern may be written in capitals too.
+    """
+    files = folder.glob(pattern.replace(".json", ".[jJ][sS][oO][nN]"))
+    files = sorted(file for file in files if not file.name.startswith("."))
     return [file for file in files if not _is_own(file)]
 
 
