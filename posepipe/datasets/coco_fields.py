@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ def _number(value: object) -> bool:
 
 
 def _finite(value: Any) -> bool:
-    return _number(value) and math.isfinite(value) and abs(value) < LARGEST
+    return _number(value) and abs(value) < LARGEST  # which NaN is not
 
 
 def _whole(value: Any, bits: int = 63) -> bool:
-    return _number(value) and math.isfinite(value) and value == int(value) and abs(value) < 2**bits
+    return _number(value) and abs(value) < 2**bits and value == int(value)
 
 
 def _size(value: Any) -> bool:

@@ -103,7 +103,7 @@ def _of_folder(path: Path) -> tuple[Form, Path] | None:
 
 def _is_of_nobody(path: Path) -> bool:
     """Whether a file is an empty list, which tells no format: such files come last."""
-    return path.stat().st_size < _EMPTY and path.read_bytes().split() in ([b"[]"], [b"[", b"]"])
+    return path.is_file() and path.stat().st_size < _EMPTY and b"".join(path.read_bytes().split()) == b"[]"
 
 
 def _coco_of_folder(path: Path) -> Path:

@@ -148,9 +148,8 @@ def label_json(folder: Path, pattern: str) -> list[Path]:
 
     The suffix of the pattern may be written in capitals too.
     """
-    files = folder.glob(pattern.replace(".json", ".[jJ][sS][oO][nN]"))
-    files = sorted(file for file in files if not file.name.startswith("."))
-    return [file for file in files if not _is_own(file)]
+    found = sorted(folder.glob(pattern.replace(".json", ".[jJ][sS][oO][nN]")))
+    return [file for file in found if not file.name.startswith(".") and not _is_own(file)]
 
 
 def _is_own(file: Path) -> bool:
