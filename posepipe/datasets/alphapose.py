@@ -242,12 +242,12 @@ def write_alphapose(people: KeypointSet, path: Path) -> None:
     path = Path(path)
     videos = people.video_names()
     if not videos:
-        _refuse_one_name(people)
-        _write_file(people, np.flatnonzero(people.labelled > 0).tolist(), path)
+        _write_file(people, _image_ids(people), np.flatnonzero(people.labelled > 0).tolist(), path)
         return
     if "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
     plain_videos(people)
+    ids = _image_ids(people)
     files = places(path, ((video, Path("labels", f"{video}.json")) for video in videos), people.name)
     refuse_others(path, label_json(path, OWN_PLACES[0]), files)
     of_video = np.array(people.videos)[people.image]
@@ -255,32 +255,36 @@ def write_alphapose(people: KeypointSet, path: Path) -> None:
         rows = np.flatnonzero((of_video == video) & (people.labelled > 0)).tolist()
         with output_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        _write_file(people, rows, file)
+        _write_file(people, ids, rows, file)
 
 
-def _refuse_one_name(people: KeypointSet) -> None:
-    of_name: dict[str, str] = {}
-    for image in people.images:
-        other = of_name.setdefault(Path(image).name, image)
+def _image_ids(people: KeypointSet) -> list[str]:
+    """What a result file calls each image: its number in the video, or its base name; no two the same."""
+    ids: dict[tuple[str, str], str] = {}
+    for image, video, frame in zip(people.images, people.videos, people.frames.tolist(), strict=True):
+        name = f"{frame}.jpg" if video and frame >= 0 else Path(image).name
+        other = ids.setdefault((video, name), image)
         if other != image:
-            both = f"{other} and {image} of {people.name} would both be the image {Path(image).name}"
+            both = f"{other} and {image} of {people.name} would both be the image {name}"
             raise UsageError(both, hint="Write the set as COCO")
+    return [name for _, name in ids]
 
 
-def _write_file(people: KeypointSet, rows: list[int], path: Path) -> None:
-    ids = people.track_id[rows]
+def _write_file(people: KeypointSet, ids: list[str], rows: list[int], path: Path) -> None:
+    tracks = people.track_id[rows]
     # Readers take a file whose ids are all 0 for one in which nothing was tracked.
-    first = int((ids == 0).any() and (ids <= 0).all())
+    first = int((tracks == 0).any() and (tracks <= 0).all())
     with atomic_path(path) as unfinished:
-        unfinished.write_text(json.dumps([_row(people, i, first) for i in rows], allow_nan=False), "utf-8")
+        unfinished.write_text(
+            json.dumps([_row(people, i, ids[people.image[i]], first) for i in rows], allow_nan=False), "utf-8"
+        )
 
 
-def _row(people: KeypointSet, i: int, first: int) -> dict[str, Any]:
-    image = int(people.image[i])
+def _row(people: KeypointSet, i: int, image: str, first: int) -> dict[str, Any]:
     x1, y1, x2, y2 = people.boxes[i].astype(float)
     joints = np.concatenate([people.xy[i], people.score[i][:, None]], 1)
     row: dict[str, Any] = {
-        "image_id": f"{people.frames[image]}.jpg" if people.frames[image] >= 0 else Path(people.images[image]).name,
+        "image_id": image,
         "category_id": 1,
         "keypoints": [round(float(v), 3) for v in joints.ravel()],
         "score": round(float(people.person_score[i]), 4),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posepipe.datasets.labels import KeypointSet, concatenate
-from posepipe.datasets.places import places, plain_videos, refuse_others
+from posepipe.datasets.places import numbered_frames, places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_errors
 from posepipe.errors import InputError, UsageError
 from posepipe.io.atomic import atomic_path, output_errors
@@ -107,7 +107,8 @@ def write_deeplabcut(people: KeypointSet, path: Path) -> None:
     Raises
     ------
     UsageError
-        The set is not one video, or a frame holds several people without track ids.
+        The set is not one video, has frames without a number of their own, or a frame holds several people without
+        track ids.
     OutputError
         The table cannot be written, or the folder holds others.
     """
@@ -115,6 +116,7 @@ def write_deeplabcut(people: KeypointSet, path: Path) -> None:
     if len(people.video_names()) != 1 or "" in people.videos:
         names = len(people.video_names())
         raise UsageError(f"a table of DeepLabCut holds one video, {people.name} has {names}", hint="Write it as COCO")
+    numbered_frames(people)
     slots, count = _slots(people)
     several = count > 1
     joints = people.skeleton.keypoints

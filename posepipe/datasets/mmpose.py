@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posepipe.datasets.labels import KeypointSet, concatenate
-from posepipe.datasets.places import places, plain_videos, refuse_others
+from posepipe.datasets.places import numbered_frames, places, plain_videos, refuse_others
 from posepipe.datasets.rows import Rows, label_errors, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
@@ -49,8 +48,10 @@ def read_mmpose(path: Path) -> KeypointSet:
 
 def _of_nobody(people: KeypointSet, skeleton: Skeleton) -> KeypointSet:
     """A set without people, of which the file does not tell the skeleton, as one of another skeleton."""
-    nobody = np.zeros((0, len(skeleton)))
-    return replace(people, skeleton=skeleton, xy=np.zeros((0, len(skeleton), 2)), visibility=nobody, score=nobody)
+    rows = Rows(len(skeleton))
+    for image, video, frame in zip(people.images, people.videos, people.frames.tolist(), strict=True):
+        rows.image(image, video=video, frame=frame)
+    return rows.build(people.name, skeleton)
 
 
 def _read_file(path: Path) -> KeypointSet:
@@ -94,8 +95,8 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     Raises
     ------
     UsageError
-        The set mixes pictures and videos, has frames without a number, pictures or videos in folders, or two pictures
-        whose names differ in the suffix only.
+        The set mixes pictures and videos, has frames without a number of their own, pictures or videos in folders, or
+        two pictures whose names differ in the suffix only.
     OutputError
         A file cannot be written, or the folder holds other files.
     """
@@ -103,8 +104,7 @@ def write_mmpose(people: KeypointSet, path: Path) -> None:
     videos = people.video_names()
     if videos and "" in people.videos:
         raise UsageError(f"set {people.name!r} mixes still pictures and videos", hint="Write them as COCO")
-    if videos and (people.frames < 0).any():
-        raise UsageError(f"set {people.name!r} has frames of videos without a number", hint="Write them as COCO")
+    numbered_frames(people)
     nested = next((name for name in people.images if not videos and len(Path(name).parts) > 1), None)
     if nested:
         # Results of mmpose lie side by side, and so they are read.

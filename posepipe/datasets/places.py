@@ -8,7 +8,7 @@ from pathlib import Path
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, OutputError, UsageError
 
-__all__ = ["places", "plain_videos", "refuse_others"]
+__all__ = ["numbered_frames", "places", "plain_videos", "refuse_others"]
 
 _SUFFIXES = (".csv", ".json", ".txt", ".yaml", ".yml")
 
@@ -63,3 +63,16 @@ def plain_videos(people: KeypointSet) -> None:
     nested = next((video for video in people.video_names() if len(Path(video).parts) != 1 or video == ".."), None)
     if nested is not None:
         raise UsageError(f"set {people.name!r} has videos in folders", got=nested, hint="Write them as COCO")
+
+
+def numbered_frames(people: KeypointSet) -> None:
+    """Raise :class:`UsageError` where a frame of a video has no number, or that of another one."""
+    of_frame: dict[tuple[str, int], str] = {}
+    for image, video, frame in zip(people.images, people.videos, people.frames.tolist(), strict=True):
+        if video and frame < 0:
+            what = f"set {people.name!r} has frames of videos without a number"
+            raise UsageError(what, got=image, hint="Write them as COCO")
+        other = of_frame.setdefault((video, frame), image) if video else image
+        if other != image:
+            both = f"{other} and {image} of {people.name} would both be frame {frame} of {video}"
+            raise UsageError(both, hint="Write the set as COCO")

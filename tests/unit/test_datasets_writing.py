@@ -142,3 +142,11 @@ def test_a_table_in_a_folder_is_called_like_its_video(tmp_path: Path) -> None:
     assert read_set(tmp_path / "out").videos == ("clip00", "clip00")
     with pytest.raises(OutputError, match=r"holds clip00\.csv"):
         write_deeplabcut(video_set(2, 2).of_videos(["clip01"]), tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", [Form.ALPHAPOSE, Form.OPENPOSE, Form.MMPOSE, Form.DLC])
+def test_two_images_are_never_one_frame(form: Form, tmp_path: Path) -> None:
+    people = replace(video_set(1, 2), frames=[3, 3])
+    with pytest.raises(UsageError, match=r"clip00/000000\.jpg and clip00/000001\.jpg of clips would both be"):
+        write_set(people, tmp_path / "out", form)
+    assert contents(tmp_path) == {}
