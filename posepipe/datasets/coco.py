@@ -137,7 +137,7 @@ def _of_people(path: Path, data: dict[str, Any], faults: Findings) -> tuple[Skel
             people.append(row)
         else:
             code = Code.OTHER_CATEGORY if of in known else Code.UNKNOWN_CATEGORY
-            faults.add(code, f"annotation {row.get('id', '?')}", total=len(rows))
+            faults.add(code, f"annotation {row.get('id', '?')} of category {of!r}", total=len(rows))
     return _skeleton(category), people
 
 

@@ -76,7 +76,7 @@ def test_rows_of_other_categories_are_no_people(names: tuple[str, ...], other: i
     data["categories"].append({"id": 8 if len(names) == 1 else 9, "name": "horse"})
     people, found = load_coco(write_json(tmp_path / "a.json", data))
     assert len(people) == 2
-    assert found.of(Code.OTHER_CATEGORY).examples == [f"annotation {other}"]
+    assert found.of(Code.OTHER_CATEGORY).examples == [f"annotation {other} of category {other - 63}"]
     assert len(read_coco(tmp_path / "a.json")) == 2
 
 
@@ -97,7 +97,7 @@ def test_rows_that_are_none_are_refused(rows: object, tmp_path: Path) -> None:
 def test_rows_of_no_category_are_told_and_refused(category: object, tmp_path: Path) -> None:
     data = content({}, {"category_id": category})
     people, found = load_coco(write_json(tmp_path / "a.json", data))
-    assert (len(people), found.of(Code.UNKNOWN_CATEGORY).examples) == (1, ["annotation 71"])
+    assert (len(people), found.of(Code.UNKNOWN_CATEGORY).examples) == (1, [f"annotation 71 of category {category!r}"])
     with pytest.raises(InputError, match="unknown-category: 1 of 2"):
         read_coco(tmp_path / "a.json")
 
