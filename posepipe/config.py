@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from posepipe.errors import ConfigError
+from posepipe.errors import ConfigError, near_names
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -119,8 +119,18 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> Config:
     known = {f.name for f in dataclasses.fields(Config)}
     for key in values:
         if key not in known:
-            raise ConfigError(f"{path} has an unknown setting {key!r}", hint=f"Known: {', '.join(sorted(known))}")
-    return Config(**{**values, **overrides})
+            near = near_names(key, known)
+            hint = (
+                f"Near: {', '.join(near)}"
+                if near
+                else f"Known: {', '.join(sorted(known))}; what else there is are flags"
+            )
+            raise ConfigError(f"{path} has an unknown setting {key!r}", hint=hint)
+    try:
+        config = Config(**values)
+    except ConfigError as error:
+        raise error.at(str(path)) from error
+    return dataclasses.replace(config, **overrides)
 
 
 def data_root() -> Path:

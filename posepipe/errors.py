@@ -19,6 +19,9 @@ the command, is wrong.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "ConfigError",
     "DamagedInputError",
@@ -29,6 +32,7 @@ __all__ = [
     "StageError",
     "UsageError",
     "WeightsError",
+    "near_names",
     "unexpected",
 ]
 
@@ -120,6 +124,16 @@ class StageError(PosepipeError):
         super().__init__(f"the {stage} stage failed at frame {frame_index}: {type(cause).__name__}: {cause}")
         self.stage = stage
         self.frame_index = frame_index
+
+
+def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Known names, nearest first, that may have been meant by ``name``, or by the last part of a dotted one."""
+    meant: dict[str, list[str]] = {}
+    for one in known:
+        for key in dict.fromkeys((one, one.rpartition(".")[2])):
+            meant.setdefault(key, []).append(one)
+    near = difflib.get_close_matches(name, meant, most)
+    return list(dict.fromkeys(one for key in near for one in meant[key]))[:most]
 
 
 def unexpected(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import os
 import sys
 import traceback
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from posepipe.config import Config, load_config
-from posepipe.errors import UsageError
+from posepipe.errors import UsageError, near_names
 
 if TYPE_CHECKING:
     from posepipe.io.records import Records
@@ -28,21 +27,31 @@ class Parser(argparse.ArgumentParser):
 
     #: adds flags that are costly to know, when the command is parsed
     fill: Callable[[Parser], None] | None = None
+    #: what to do instead of giving a flag that there is not, where that is not to give another one
+    advise: Callable[[str], str | None] | None = None
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`."""
         hint = f"See: {self.prog} --help"
         unknown = message.partition("unrecognized arguments: ")[2].split()
-        known = sorted(self.flags())
-        near = [n for word in unknown for n in difflib.get_close_matches(word.split("=")[0], known, 1)]
-        raise UsageError(message, hint=f"Did you mean {near[0]}? {hint}" if near else hint)
+        for flag in (word.split("=")[0] for word in unknown if word.startswith("-")):
+            advice = self.advise(flag) if self.advise else None
+            # Of settings in sections the last part may be given: --epochs for --engine.epochs.
+            known = {one.lstrip("-"): one for one in sorted(self.flags())}
+            near = [known[name] for name in near_names(flag.lstrip("-"), known, 1)]
+            if advice or near:
+                raise UsageError(message, hint=f"{advice or f'Did you mean {near[0]}?'} {hint}")
+        raise UsageError(message, hint=hint)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, after the flags that `fill` adds: of all commands only the one that was named needs its."""
         fill, self.fill = self.fill, None
         if fill is not None:
             fill(self)
-        return super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # said here, by the command that was named, not by the whole command line
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def flags(self) -> set[str]:
         """Every flag of this command and of those below it."""

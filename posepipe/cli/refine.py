@@ -36,13 +36,17 @@ def add(commands: Commands) -> None:
 
 
 def _refine(arguments: argparse.Namespace) -> int:
+    from posepipe.errors import UsageError
     from posepipe.io.records import read_records
     from posepipe.run.refining import refine_folder
 
+    out, overwrite = Path(arguments.out), arguments.overwrite
+    if out.suffix.lower() in (".jsonl", ".csv", ".npz") and not out.is_dir():
+        hint = "Name a folder: refined.jsonl and all that follows from it are written into it"
+        raise UsageError("posepipe refine writes a folder", got=f"-o {out}", hint=hint)
     records = read_records(arguments.records)
     before = records.summary or {}
     network = recogniser(arguments, records, arguments.actions or _named(records))
-    out, overwrite = Path(arguments.out), arguments.overwrite
     tell = say(arguments.quiet)
     refined = refine_folder(records.path, out, overwrite=overwrite, recogniser=network, tell=tell)
     warn_of_end(records, arguments.quiet)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posepipe.cli.parser import Commands, Parser
 from posepipe.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from posepipe.training.table import Setting
 
 __all__ = ["add"]
 
@@ -40,9 +45,18 @@ def _add_settings(train: Parser) -> None:
     from posepipe.training.table import settings_of
 
     group = train.add_argument_group("settings of the recipe", "named as in the file; lists are separated by commas")
-    known = {}
+    known: dict[str, Setting] = {}
+    lists = set()
     for kind in KINDS.values():
-        known.update({s.name: s for s in settings_of(kind.recipe) if not s.listed and s.name not in known})
+        settings = list(settings_of(kind.recipe))
+        lists.update(s.name.partition("[]")[0] for s in settings if s.listed)
+        known.update({s.name: s for s in settings if not s.listed and s.name not in known})
+
+    def advise(flag: str) -> str | None:
+        name = re.split(r"[.\[]", flag.lstrip("-"))[0]
+        return f"Lists of tables such as [[{name}]] are set in the recipe file only." if name in lists else None
+
+    train.advise = advise
     for setting in known.values():
         text = f"{setting.text} (default {setting.default})".replace("%", "%%")
         group.add_argument(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["held_out", "in_share"]
+__all__ = ["SHARE", "held_out", "in_share"]
 
 #: share of a set's pictures or videos that is held out
 SHARE = 0.04

@@ -86,10 +86,13 @@ def fetch(
     if pin and source is None:
         raise UsageError("a pin needs a file to pin", hint="Name it with --from")
     receipt = read_receipt(entry)
-    if source is None and problem_of(entry) is None and not (receipt and receipt.pinned):
+    forbidden = no_network or offline()
+    pinned = receipt is not None and receipt.pinned
+    # The published file takes the place of a pinned one, where it can be had.
+    if source is None and problem_of(entry) is None and (forbidden or not pinned):
         return entry.path
     sources = list(entry.urls) if source is None else [source]
-    if no_network or offline():
+    if forbidden:
         _refuse_network(entry, sources)
     with output_errors(entry.path.parent):
         entry.path.parent.mkdir(parents=True, exist_ok=True)

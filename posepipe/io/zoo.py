@@ -175,7 +175,8 @@ def fetched(name: str) -> Path:
         raise WeightsError(f"{name} was not fetched yet", hint=f"Fetch it with: posepipe models fetch {name}")
     problem = problem_of(entry)
     if problem:
-        raise WeightsError(problem, hint=f"Fetch it again with: posepipe models fetch {name}")
+        way = " --from FILE --pin" if _pinned(entry) else ""
+        raise WeightsError(problem, hint=f"Fetch it again with: posepipe models fetch {name}{way}")
     return entry.path
 
 

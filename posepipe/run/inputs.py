@@ -44,7 +44,12 @@ class Job:
         return without_secrets(self.source) if "://" in self.source else self.source
 
     def label(self, folder: Path) -> str:
-        """What people are told of it: the name of its ``folder``, and the source where that leaves a doubt."""
+        """What people are told of it: the name of its ``folder``, and the source where that leaves a doubt.
+
+        A pattern that matches nothing is called by itself.
+        """
+        if self.told == self.source and self.path is None and glob.has_magic(self.told) and not glob.glob(self.told):  # noqa: PTH207 - as in _expand
+            return self.told
         alone = not self.base and folder.name == self.name
         return self.name if alone else f"{folder.name} ({self.told})"
 

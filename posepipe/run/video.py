@@ -220,7 +220,8 @@ class _Video:
             raise InputError(f"{self.job.told} holds no picture that can be decoded", hint="Is it whole?")
         limit = self.options.limit_frames
         if limit is not None and self.frames >= limit:
-            return _Ending("ok", f"stopped at --limit-frames {limit}", stopped=True)
+            more = f": {self.recorded} frames were there already" if self.recorded > limit else ""
+            return _Ending("ok", f"stopped at --limit-frames {limit}{more}", stopped=True)
         status, reason = self.reader.status, self.reader.reason
         return _Ending(status, reason, 0 if status == "ok" else DamagedInputError.exit_code)
 
@@ -321,6 +322,10 @@ class _Video:
             reason = f"{reason}; --resume continues after frame {self.on_record - 1}"
         counts = (read_records(self.final_path).summary if self.on_record else None) or {}
         people, tracks = counts.get("people", 0), counts.get("tracks", 0)
+        before = (read_records(self.records_path).summary or {}).get("tracks", 0) if self.on_record else 0
+        if before and not tracks:
+            dropped = f"the second pass dropped all tracks ({before}): seen too briefly or too faintly"
+            reason = f"{reason}; {dropped}" if reason else dropped
         seconds = perf_counter() - began
         return Outcome(
             self.job.label(self.folder),

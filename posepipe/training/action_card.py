@@ -132,7 +132,9 @@ def load_action(path: Path) -> tuple[Pcan, dict[str, Any]]:
             raise ValueError(f"its card is of kind {card.get('kind')!r}")
         network = build_action(card)
         network.load_state_dict(weights)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except KeyError as error:
+        raise WeightsError(f"{path} holds no action network: its card has no {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} holds no action network: {error}"[:300]) from error
     return network.eval(), card
 
@@ -145,9 +147,16 @@ def onnx_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"there is no network {path}", hint="Check the path")
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        card: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["posepipe"])
-        if card["kind"] != "action" or "skeleton_full" not in card:
-            raise ValueError("its card is not that of an action network")
+        card: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map.get("posepipe", "{}"))
+        if card.get("kind") != "action" or "skeleton_full" not in card:
+            raise WeightsError(
+                f"{path} is no action network",
+                got=f"kind {card.get('kind')!r}",
+                expected="a card of kind 'action'",
+                hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
+            )
+    except WeightsError:
+        raise
     except Exception as error:  # the runtime has no class of its own for files that it cannot read
         raise WeightsError(f"{path} holds no action network: {error}"[:300]) from error
     return card

@@ -283,7 +283,9 @@ def _length(data: TrainingData, recipe: EngineRecipe) -> tuple[int, int]:
     batches = data.order.per_epoch // recipe.devices // recipe.batch
     if batches == 0:
         hint = "Give a smaller --engine.batch, or more data"
-        raise ConfigError(f"an epoch of {data.order.per_epoch} samples holds no batch of {recipe.batch}", hint=hint)
+        share = f", {data.order.per_epoch // recipe.devices} for each of {recipe.devices} devices,"
+        samples = f"{data.order.per_epoch} samples{share if recipe.devices > 1 else ''}"
+        raise ConfigError(f"an epoch of {samples} holds no batch of {recipe.batch}", hint=hint)
     epochs, most = recipe.epochs, batches
     if recipe.steps > 0:
         steps = math.ceil(batches / recipe.accumulate)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from posepipe.config import read_toml
-from posepipe.errors import ConfigError, UsageError
+from posepipe.errors import ConfigError, UsageError, near_names
 from posepipe.training.action_recipe import ActionRecipe
 from posepipe.training.recipe import DetectorRecipe, ExportRecipe, PoseRecipe, SlimDetectorRecipe
 from posepipe.training.table import build, parse_text, settings_of
@@ -166,7 +166,7 @@ def _put(table: dict[str, Any], recipe: type[Any], name: str, text: str) -> None
     """Set a dotted setting from text; raises `ConfigError`."""
     known = {s.name: s for s in settings_of(recipe) if not s.listed}
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
+        near = near_names(name, known)
         hint = f"Near: {', '.join(near)}" if near else None
         raise ConfigError(f"recipes of this kind have no setting {name!r}", hint=hint)
     *sections, last = name.split(".")

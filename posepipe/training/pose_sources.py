@@ -22,7 +22,7 @@ from posepipe.datasets.frames import (
     video_frames,
     videos_of_set,
 )
-from posepipe.datasets.held_out import held_out, in_share
+from posepipe.datasets.held_out import SHARE, held_out, in_share
 from posepipe.datasets.labels import KeypointSet
 from posepipe.datasets.leaks import refuse_leaks
 from posepipe.datasets.people import Person, set_people, teacher_people
@@ -237,6 +237,13 @@ def training_people(
             people = [person for person in people if not held_out(person.image, person.video)]
         train += [(person, source.repeat) for person in people]
     reader.check_exclusions()
+    if not (recipe.validation or held or aside):
+        count = len({person.image for person, _ in train})
+        raise ConfigError(
+            "nobody is left to validate on",
+            got=f"{SHARE:.0%} of {count} pictures, chosen by their names, are none",
+            hint="Give [[validation]], or make a split with posepipe data split",
+        )
     known = _side(train, "to train on")
     notes = (*reader.notes, *refuse_shared(known.people, held, allow=allow_leaks))
     kept = _side([(person, 1) for person in [*held, *without_copies(aside, known.people)]], "to validate on")

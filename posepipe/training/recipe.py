@@ -80,6 +80,10 @@ class EngineRecipe:
     keep_best: int = setting(1, "checkpoints of the best epochs to keep", low=1)
     keep_every: int = setting(0, "also keep the checkpoint of every n-th epoch; 0 = of none", low=0)
 
+    def __post_init__(self) -> None:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ConfigError("engine.milestones do not rise", got=self.milestones, expected="epochs in order")
+
 
 def better(figure: str) -> Literal["min", "max"]:
     """Whether the least or the greatest value of a logged figure is the best."""
@@ -149,6 +153,10 @@ class ExportRecipe:
     version: str = setting("0.1.0", "written into the ONNX file")
     licence: str = setting("", "written into the ONNX file")
     trained_on: tuple[str, ...] = setting((), "written into the ONNX file")
+
+    def __post_init__(self) -> None:
+        if self.name and (self.name == ".." or Path(self.name).name != self.name or "\\" in self.name):
+            raise ConfigError("export.name is no file name", got=repr(self.name), expected="a name without folder")
 
 
 @dataclass(frozen=True)

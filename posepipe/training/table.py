@@ -118,7 +118,7 @@ def _check_value(value: Any, name: str, about: Mapping[str, Any]) -> None:
         raise ConfigError(f"setting {name!r} is not a finite number", got=value)
     low, high, choices = about.get("low"), about.get("high"), about.get("choices")
     if not isinstance(value, str | bool) and ((low is not None and value < low) or (high is not None and value > high)):
-        span = f"{'' if low is None else low} to {'' if high is None else high}".strip()
+        span = f"{low} or more" if high is None else f"at most {high}" if low is None else f"{low} to {high}"
         raise ConfigError(f"setting {name!r} is out of range", got=value, expected=span)
     if choices and value not in choices:
         near = difflib.get_close_matches(str(value), choices, 1)

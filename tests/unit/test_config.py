@@ -23,7 +23,8 @@ def test_a_file_sets_and_overrides_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("batchh = 4", ["batchh", "Known", "batch"]),
+        ("batchh = 4", ["batchh", "Near: batch"]),
+        ("limit_frames = 3", ["limit_frames", "Known", "what else there is are flags"]),
         ("batch = '4'", ["batch", "'4'", "int"]),
         ("batch = true", ["batch", "True", "int"]),
         ("batch = 0", ["batch", "0", "1 to 1024"]),
@@ -39,7 +40,7 @@ def test_a_bad_file_is_one_clear_error(tmp_path: Path, text: str, words: list[st
         load_config(write(tmp_path, text))
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
-    for word in words:
+    for word in ("c.toml", *words):
         assert word in str(error.value)
 
 

@@ -211,6 +211,8 @@ def test_a_file_pinned_by_hand_stays_until_the_published_one_is_fetched(tmp_path
         fetch(wanted, pin=True)
     fetch(wanted, str(tmp_path / "other"), pin=True)
     assert problem_of(wanted) is None
+    assert fetch(wanted, no_network=True) == wanted.path  # it is at hand
+    assert wanted.path.read_bytes() == (tmp_path / "other").read_bytes()
     server.files["net.onnx"] = DATA
     fetch(wanted)
     assert wanted.path.read_bytes() == DATA

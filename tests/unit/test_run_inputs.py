@@ -72,7 +72,9 @@ def test_patterns(tmp_path: Path) -> None:
     assert [job.name for job in plan([str(tmp_path / "v/**/*.mp4")])] == ["a", "b"]
     assert pairs(plan([str(tmp_path / "p/*.jpg")])) == [("p", str(tmp_path / "p/*.jpg"))]
     nothing = str(tmp_path / "none/*.mp4")
-    assert pairs(plan([nothing])) == [("none", nothing)]
+    (job,) = plan([nothing])
+    assert pairs([job]) == [("none", nothing)]
+    assert job.label(tmp_path / "out" / "none") == nothing
 
 
 def test_cameras_streams_and_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,22 @@ def test_exports_and_overlay_follow_from_the_second_pass(shots: Path) -> None:
         assert sum(1 for _ in video) == FRAMES
 
 
+def test_a_second_pass_that_drops_everybody_says_so(shots: Path) -> None:
+    for picture_file in sorted(shots.iterdir())[1:]:
+        picture_file.unlink()
+    assert run(shots).reason is None
+    outcome = run(shots, refine=True, overwrite=True)
+    assert (outcome.status, outcome.exit_code, outcome.tracks) == ("ok", 0, 0)
+    assert "(the second pass dropped all tracks (1): seen too briefly or too faintly)" in outcome.line()
+
+
+def test_the_command_writes_a_folder(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = run(shots, video=False).folder / "records.jsonl"
+    assert cli.main(["refine", str(records), "-o", str(tmp_path / "x.jsonl")]) == 2
+    assert "posepipe refine writes a folder; got -o " in capsys.readouterr().err
+    assert not (tmp_path / "x.jsonl").exists()
+
+
 def test_a_limited_run_is_taken_up_from_what_the_tracker_said(shots: Path) -> None:
     limited = run(shots, refine=True, limit_frames=18)
     assert read_records(limited.folder / "refined.jsonl").summary["frames"] == 18

@@ -148,7 +148,9 @@ def test_a_limited_run_can_be_continued(shots: Path) -> None:
 
 def test_a_lower_limit_on_resuming_takes_nothing_away(shots: Path) -> None:
     run(shots, limit_frames=12)
-    assert run(shots, resume=True, limit_frames=5).frames == 12
+    again = run(shots, resume=True, limit_frames=5)
+    assert (again.frames, again.exit_code) == (12, 0)
+    assert again.reason == "stopped at --limit-frames 5: 12 frames were there already"
 
 
 class LensCap(SquareDetector):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -22,6 +23,7 @@ from posepipe.datasets.action_variation import ActionVariation
 from posepipe.datasets.action_views import TestViews, TrainingViews, ViewForm
 from posepipe.datasets.actions_npz import write_action_npz
 from posepipe.errors import ConfigError, InputError, UsageError, WeightsError
+from posepipe.io.weights import weights_path
 from posepipe.skeleton import COCO17
 from posepipe.stages.action import OnnxActions
 from posepipe.training.action import fit_action, train_action
@@ -290,6 +292,8 @@ def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys
     ("arguments", "code", "told"),
     [
         (["gone.ckpt", "npz:{set}"], 5, "gone.ckpt"),
+        (["{pose}", "npz:{set}"], 5, "is no action network; got kind 'sppe'; expected a card of kind 'action'"),
+        (["{bare}", "npz:{set}"], 5, "is no action network; got kind None"),
         (["{net}", "npz:gone.npz"], 3, "gone.npz"),
         (["{net}", "boats:{set}"], 2, "boats"),
         (["{net}", "npz"], 2, "FORM:PATH"),
@@ -304,7 +308,11 @@ def test_the_command_prints_and_writes_what_networks_score(trained: Path, capsys
 def test_mistakes_are_told_in_a_line(
     trained: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
 ) -> None:
+    without_card = onnx.load(trained / "net.onnx")
+    del without_card.metadata_props[:]
+    onnx.save(without_card, trained / "bare.onnx")
     places = {"set": trained / "set.npz", "net": trained / "best.ckpt", "onnx": trained / "net.onnx"}
+    places |= {"pose": weights_path("sppe_small"), "bare": trained / "bare.onnx"}
     assert cli.main(["eval", "action", *(text.format(**places) for text in arguments)]) == code
     error = capsys.readouterr().err
     assert told in error

@@ -228,8 +228,10 @@ def test_a_step_budget_ends_a_training(tmp_path: Path) -> None:
 
 
 def test_an_epoch_without_a_batch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no batch"):
+    with pytest.raises(ConfigError, match="an epoch of 32 samples holds no batch of 64"):
         line(tmp_path, batch=64)
+    with pytest.raises(ConfigError, match="of 32 samples, 8 for each of 4 devices, holds no batch of 9"):
+        line(tmp_path, batch=9, devices=4)
 
 
 def test_accumulated_batches_make_the_step_of_a_large_one(tmp_path: Path) -> None:

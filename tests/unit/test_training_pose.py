@@ -450,6 +450,13 @@ def test_data_that_is_not_there_is_named(root: Path) -> None:
         training_people(recipe(root, sources=[{**SMALL["sources"][0], "least_px": 500}]))
 
 
+def test_a_set_too_small_to_hold_anything_out_says_so(root: Path, tmp_path: Path) -> None:
+    make_coco(tmp_path / "few.json", tmp_path / "images", 1)
+    few = [{"path": str(tmp_path / "few.json"), "images": str(tmp_path / "images")}]
+    with pytest.raises(ConfigError, match=r"4% of 1 pictures, chosen by .* none. Give \[\[validation\]\], or make a"):
+        training_people(recipe(root, sources=few, validation=[]))
+
+
 def test_a_leak_is_refused_unless_allowed(root: Path, tmp_path: Path) -> None:
     leaky = {**SMALL, "data": str(root), "validation": [{"path": "train.json", "images": "images"}]}
     plan = make_plan(leaky, {"network": "mobilenet_v3_small"})

@@ -50,7 +50,7 @@ class Outer:
         ({"words": ["a", 3]}, r"'words\[1\]' has the wrong type"),
         ({"inner": 3}, "'inner' has the wrong type.*a table"),
         ({"inner": {"pair": [1]}}, "'inner.pair' has 1 values; expected 2"),
-        ({"inner": {"pair": [1, -1]}}, "out of range"),
+        ({"inner": {"pair": [1, -1]}}, "out of range; got -1.0; expected 0.0 or more"),
         ({"inner": {"name": "c"}}, "no such choice; got 'c'; expected a, b"),
         ({"many": [{"pair": 3}]}, r"'many\[0\].pair' has the wrong type"),
     ],
