@@ -46,7 +46,7 @@ def _add_settings(train: Parser) -> None:
 
     group = train.add_argument_group("settings of the recipe", "named as in the file; lists are separated by commas")
     known: dict[str, Setting] = {}
-    lists = set()
+    lists: set[str] = set()
     for kind in KINDS.values():
         settings = list(settings_of(kind.recipe))
         lists.update(s.name.partition("[]")[0] for s in settings if s.listed)

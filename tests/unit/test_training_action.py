@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
+onnx = pytest.importorskip("onnx", reason="needs the train extra")
 pytest.importorskip("lightning", reason="needs the train extra")
 
 from tiny_actions import tiny_set
