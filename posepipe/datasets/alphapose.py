@@ -146,7 +146,7 @@ def _read_file(
 ) -> KeypointSet:
     people = list(_people(json.loads(path.read_text("utf-8-sig"))))
     joints = len(people[0]["keypoints"]) // 3 if people else 17
-    rows = Rows(joints)
+    rows = Rows(joints, lenient=True)
     numbered = any(_track(person) > 0 for person in people)
     ids = dict.fromkeys(str(person["image_id"]) for person in people)
     places = _images(tuple(ids), video, frames, first_frame, alone=alone)

@@ -30,10 +30,14 @@ class Rows:
     ----------
     joints
         Number of keypoints K.
+    lenient
+        Joints of which a number is not finite count as not labelled: for readers that tell of them. Else `person`
+        raises.
     """
 
-    def __init__(self, joints: int) -> None:
+    def __init__(self, joints: int, *, lenient: bool = False) -> None:
         self._joints = joints
+        self._lenient = lenient
         self._rows: dict[str, int] = {}
         self._sizes: list[tuple[int, int]] = []
         self._videos: list[str] = []
@@ -72,16 +76,16 @@ class Rows:
         Raises
         ------
         ValueError
-            The joints are not K x 3 numbers, or one of them, the box or score is not finite.
+            The joints are not K x 3 numbers, or one of them (unless lenient), the box or score is not finite.
         """
         with np.errstate(over="ignore"):  # what is too large for float32 is not finite
             values = np.asarray(joints, np.float32).reshape(-1, 3)
         given = None if box is None else np.asarray(box, np.float64).reshape(4)
         if len(values) != self._joints:
             raise ValueError(f"a person has {len(values)} keypoints, expected {self._joints}")
-        joint = next(iter(np.flatnonzero(~np.isfinite(values).all(1) & ~np.isnan(values[:, :2]).all(1))), None)
-        if joint is not None:
-            raise ValueError(f"a person's joint is not finite: {values[joint].tolist()}")
+        broken = np.flatnonzero(~np.isfinite(values).all(1) & ~np.isnan(values[:, :2]).all(1))
+        if len(broken) and not self._lenient:
+            raise ValueError(f"a person's joint is not finite: {values[broken[0]].tolist()}")
         if not np.isfinite(score) or (given is not None and not np.isfinite(given).all()):
             raise ValueError(f"a person's box or score is not finite: {given}, {score}")
         self._image.append(image)

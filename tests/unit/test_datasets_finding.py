@@ -55,12 +55,12 @@ def test_frames_that_no_label_has_are_said_to_be_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "joint", [(float("nan"), 3, 0.9), (3, float("inf"), 0.9), (3, 3, float("nan")), (1e300, 3, 0.9)]
 )
-def test_a_joint_that_is_not_finite_is_named_with_its_file(joint: tuple[float, ...], tmp_path: Path) -> None:
-    row = alphapose_row("0.jpg", person(third=0.9))
-    row["keypoints"][6:9] = joint
-    write_json(tmp_path / "labels" / "bad.json", [row])
-    write_json(tmp_path / "labels" / "good.json", [alphapose_row("0.jpg", person(third=0.9))])
-    with pytest.raises(InputError, match=r"unreadable-labels: 1 of 2: .*bad\.json.* joint is not finite"):
+def test_a_joint_that_is_not_finite_is_told(joint: tuple[float, ...], tmp_path: Path) -> None:
+    joints = [float(v) for v in person(third=0.9).ravel()]
+    joints[6:9] = joint
+    people = [{"pose_keypoints_2d": [*joints, 0, 0, 0]}]
+    write_json(tmp_path / "a_000000000001_keypoints.json", {"people": people})
+    with pytest.raises(InputError, match=r"joint is not finite"):
         read_set(tmp_path)
 
 
