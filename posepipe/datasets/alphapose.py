@@ -179,11 +179,9 @@ def _images(
     """Image, video and frame of each ``image_id`` of a file; ``alone``: the file was named, and may hold stills."""
     stems = {name: Path(name).stem for name in ids}
     numbers = {name: int(n.group()) if (n := re.search(r"\d+$", stem)) else -1 for name, stem in stems.items()}
-    pictures: dict[str, str] = {}
-    if frames is not None and (frames / video).is_dir():
-        pictures = {path.stem: f"{video}/{path.name}" for path in (frames / video).iterdir()}
-    elif alone:
-        pictures = {path.stem: path.name for path in (frames.iterdir() if frames else ())}
+    pictures = _stems(frames / video, f"{video}/") if frames else {}
+    if not pictures and alone:
+        pictures = _stems(frames) if frames else {}
         at_hand = not pictures.keys().isdisjoint(stems.values())
         if not first_frame and (at_hand or _are_stills(stems, numbers)):
             video, numbers = "", dict.fromkeys(ids, -1)
@@ -200,6 +198,12 @@ def _images(
         if other != name:
             raise ValueError(f"{other} and {name} would both be {places[name][0]}")
     return places
+
+
+def _stems(folder: Path, prefix: str = "") -> dict[str, str]:
+    """The pictures of a folder by their name without suffix; none where there is no such folder."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.stem: f"{prefix}{path.name}" for path in found if is_picture(path)}
 
 
 def _are_stills(stems: dict[str, str], numbers: dict[str, int]) -> bool:
