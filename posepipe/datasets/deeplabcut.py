@@ -38,7 +38,7 @@ def read_deeplabcut(path: Path) -> KeypointSet:
     InputError
         There is no such table, or it cannot be read.
     """
-    files = [path] if path.is_file() else sorted(path.glob("**/*.csv"))
+    files = [path] if path.is_file() else sorted(path.glob("**/*.[cC][sS][vV]"))
     sets = []
     for file in files:
         with label_errors(file, "a table of DeepLabCut", "rows scorer, bodyparts and coords, then one row a frame"):
@@ -146,7 +146,7 @@ def _table_in(people: KeypointSet, folder: Path) -> Path:
     plain_videos(people)
     video = people.video_names()[0]
     files = places(folder, [(video, Path(f"{video}.csv"))], people.name)
-    refuse_others(folder, folder.glob("**/*.csv"), files)
+    refuse_others(folder, folder.glob("**/*.[cC][sS][vV]"), files)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return files[0]

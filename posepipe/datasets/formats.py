@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from posepipe.datasets.alphapose import OWN_PLACES, label_files, load_alphapose, write_alphapose
-from posepipe.datasets.coco import load_coco, read_coco, write_coco
+from posepipe.datasets.coco import load_coco, read_coco, refuse_guesses, write_coco
 from posepipe.datasets.deeplabcut import read_deeplabcut, write_deeplabcut
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet
@@ -204,6 +204,7 @@ def read_set(path: str | Path, images: Path | None = None, *, first_frame: int =
     unreadable = found.of(Code.UNREADABLE_LABELS)
     if unreadable.count:
         raise InputError(f"{path}: {unreadable.line()}", hint=f"posepipe data check {path} lists all of it")
+    refuse_guesses(Path(path), found)
     return people
 
 
@@ -247,7 +248,7 @@ def load_set(
     found = Findings()
     if form is Form.YOLO:
         found.add_all(Code.SEVERAL_PARTS, set_parts(source))
-        return read_yolo(source), found
+        return read_yolo(source, found), found
     pictures = {} if images is None else _pictures(images)
     if form is Form.OPENPOSE:
         people = read_openpose(source, pictures)
