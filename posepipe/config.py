@@ -123,7 +123,7 @@ def load_config(path: str | Path | None = None, **overrides: Any) -> Config:
             hint = (
                 f"Near: {', '.join(near)}"
                 if near
-                else f"Known: {', '.join(sorted(known))}; what else there is are flags"
+                else f"Known: {', '.join(sorted(known))}; all else is set by flags only"
             )
             raise ConfigError(f"{path} has an unknown setting {key!r}", hint=hint)
     try:

@@ -24,7 +24,7 @@ def test_a_file_sets_and_overrides_win(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("batchh = 4", ["batchh", "Near: batch"]),
-        ("limit_frames = 3", ["limit_frames", "Known", "what else there is are flags"]),
+        ("limit_frames = 3", ["limit_frames", "Known", "all else is set by flags only"]),
         ("batch = '4'", ["batch", "'4'", "int"]),
         ("batch = true", ["batch", "True", "int"]),
         ("batch = 0", ["batch", "0", "1 to 1024"]),
