@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import json
 from pathlib import Path
 
 import cv2
@@ -97,10 +98,11 @@ def test_a_signal_leaves_a_video_of_what_was_drawn(done: Path, monkeypatch: pyte
 
 
 def _shortened(records: Path, frames: int, end: bool) -> Path:
-    """The first frames of records, with or without their last line."""
-    lines = records.read_bytes().splitlines(keepends=True)
+    """The first frames of records, with or without their last line, as of a run that ended there."""
+    *lines, summary = records.read_text("utf-8").splitlines()
+    last = json.dumps(json.loads(summary) | {"frames": frames})
     short = records.with_name(f"{frames}{'' if end else '-open'}.jsonl")
-    short.write_bytes(b"".join([*lines[: frames + 1], *lines[-1:][: int(end)]]))
+    short.write_text("".join(f"{line}\n" for line in [*lines[: frames + 1], *[last][: int(end)]]), "utf-8")
     return short
 
 
