@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import signal
 import json
+import signal
 from pathlib import Path
 
 import cv2
