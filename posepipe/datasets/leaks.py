@@ -140,8 +140,8 @@ def refuse_leaks(people: KeypointSet, split: Split, *, override: bool = False, f
         more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise InputError(
             f"the split of {people.name} leaks in {len(found)} places: {listed}{more}",
-            hint="Make it anew with posepipe data split (another --seed, or --together REGEX, a pattern on names, keeps "
-            "videos in one part), or train all the same with --allow-leaks",
+            hint="Make it anew with posepipe data split (another --seed, or --together REGEX, a pattern on names, "
+            "keeps videos in one part), or train all the same with --allow-leaks",
         )
     return found
 
