@@ -48,7 +48,7 @@ class Job:
 
         A pattern that matches nothing is called by itself.
         """
-        if self.told == self.source and self.path is None and glob.has_magic(self.told) and not glob.glob(self.told):  # noqa: PTH207 - as in _expand
+        if "://" not in self.told and self.path is None and glob.has_magic(self.told) and not _matches(self.told):
             return self.told
         alone = not self.base and folder.name == self.name
         return self.name if alone else f"{folder.name} ({self.told})"
@@ -106,13 +106,18 @@ def _expand(item: str, tell: Callable[[str], None]) -> Iterator[tuple[str | int,
     elif "://" in item:
         yield item, item.split("://", 1)[1].split("?")[0].rpartition("@")[2]
     elif glob.has_magic(item):
-        matches = sorted(Path(m) for m in glob.glob(item, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
+        matches = _matches(item)
         if all(is_picture(m) for m in matches):
             yield item, path.parent.name or "pictures"
         else:
             yield from (pair for m in matches for pair in _expand(str(m), tell))
     else:
         yield item, path.stem
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a pattern names, in order; ``**`` goes through all folders."""
+    return sorted(Path(m) for m in glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob has no absolute patterns
 
 
 def _tell_others(folder: Path, tell: Callable[[str], None]) -> None:

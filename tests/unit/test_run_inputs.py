@@ -102,3 +102,13 @@ def test_no_name_leaves_the_output_folder(name: str) -> None:
     assert job.name
     assert (Path("out") / job.name).resolve().parent == Path("out").resolve()
     assert job.name not in (".", "..")
+
+
+def test_what_is_found_is_called_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "shots" / "a" / "b" / "c"
+    folder.mkdir(parents=True)
+    (folder / "0.png").write_bytes(b"")
+    (deep,) = plan([str(tmp_path / "shots" / "**" / "*.png")])
+    (stream,) = plan(["rtsp://host/cam?channel=1"])
+    assert deep.label(tmp_path / deep.name) == deep.name
+    assert stream.label(tmp_path / stream.name) == stream.name
