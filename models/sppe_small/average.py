@@ -24,7 +24,7 @@ from torch import nn
 from posepipe.config import cache_root
 from posepipe.datasets.crops import load_crops
 from posepipe.datasets.keypoints import KeypointSamples
-from posepipe.evaluation.keypoints import calibration, joint_oks
+from posepipe.evaluation.keypoints import calibration, joint_oks, paired_oks
 from posepipe.heatmaps import decode_posterior, oks_kernel_sigmas
 from posepipe.models.pose_checkpoints import load_pose_checkpoint
 from posepipe.skeleton import COCO17
@@ -75,11 +75,10 @@ def fitted_temperature(network: nn.Module, card: dict[str, Any], recipe: PoseRec
     for temperature in TEMPERATURES:
         maps = (logits / temperature).flatten(2).softmax(-1).view_as(logits).numpy()
         xy, score = decode_posterior(maps, kernels, card["sigma"])
-        oks = joint_oks(cells, known.astype(np.float64), area, xy)
-        said = calibration(score[known], oks[known])
-        errors.append(said.error)
-        person = (oks * known).sum(1)[known.any(1)] / known.sum(1)[known.any(1)]
-        print(f"temperature {temperature:.2f}: calibration error {said.error:.3f}, mean OKS {person.mean():.4f}")
+        given = (cells, known.astype(np.float64), area, xy)
+        errors.append(calibration(score[known], joint_oks(*given)[known]).error)
+        mean = paired_oks(*given)[known.any(1)].mean()
+        print(f"temperature {temperature:.2f}: calibration error {errors[-1]:.3f}, mean OKS {mean:.4f}")
     return float(TEMPERATURES[int(np.argmin(errors))])
 
 

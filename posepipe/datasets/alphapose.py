@@ -19,7 +19,7 @@ from posepipe.datasets.coco import refuse_guesses
 from posepipe.datasets.duplicates import duplicate_people
 from posepipe.datasets.findings import Code, Findings
 from posepipe.datasets.labels import KeypointSet, concatenate
-from posepipe.datasets.places import places, plain_videos, refuse_others
+from posepipe.datasets.places import places, plain_videos, refuse_others, refuse_two
 from posepipe.datasets.rows import Rows, label_json
 from posepipe.datasets.skeletons import alphapose_skeleton
 from posepipe.errors import InputError, UsageError
@@ -267,10 +267,7 @@ def _image_ids(people: KeypointSet) -> list[str]:
     ids: dict[tuple[str, str], str] = {}
     for image, video, frame in zip(people.images, people.videos, people.frames.tolist(), strict=True):
         name = f"{frame}.jpg" if video and frame >= 0 else Path(image).name
-        other = ids.setdefault((video, name), image)
-        if other != image:
-            both = f"{other} and {image} of {people.name} would both be the image {name}"
-            raise UsageError(both, hint="Write the set as COCO")
+        refuse_two(ids, (video, name), image, people.name, f"the image {name}")
     return [name for _, name in ids]
 
 

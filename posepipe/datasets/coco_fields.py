@@ -15,9 +15,9 @@ LARGEST = 1e15
 _NUMBERS = {int, float}  # bool is none
 
 
-def are_numbers(values: object, count: int) -> bool:
-    """Whether something is a list of so many numbers, finite or not."""
-    return isinstance(values, list) and len(values) == count and set(map(type, values)) <= _NUMBERS
+def are_numbers(values: object, count: int | None = None) -> bool:
+    """Whether something is a list of numbers, finite or not; of so many, where a count is given."""
+    return isinstance(values, list) and count in (None, len(values)) and set(map(type, values)) <= _NUMBERS
 
 
 def _number(value: object) -> bool:
@@ -48,10 +48,6 @@ def _id(value: object) -> bool:
     return type(value) in (int, float, str)
 
 
-def _list(value: Any) -> bool:
-    return isinstance(value, list) and set(map(type, value)) <= _NUMBERS
-
-
 _Field = tuple[Callable[[object], bool], str]
 _ID: _Field = (_id, "a number or a text")
 _SIZE: _Field = (_size, "a whole number")
@@ -70,7 +66,7 @@ _PARTS: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, _Field]]] = {
         (),
         {"id": _ID, "image_id": _ID, "category_id": _ID, "iscrowd": (_flag, "0 or 1"), "area": (_number, "a number")}
         | {"num_keypoints": (_number, "a number"), "score": (_finite, "a number"), "track_id": _WHOLE}
-        | {"area_is_estimate": (_flag, "true or false"), "keypoint_scores": (_list, "a list of numbers")},
+        | {"area_is_estimate": (_flag, "true or false"), "keypoint_scores": (are_numbers, "a list of numbers")},
     ),
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from posepipe.datasets.labels import KeypointSet
 from posepipe.errors import InputError, OutputError, UsageError
 
-__all__ = ["numbered_frames", "places", "plain_videos", "refuse_others"]
+__all__ = ["numbered_frames", "places", "plain_videos", "refuse_others", "refuse_two"]
+
+K = TypeVar("K", bound=Hashable)
 
 _SUFFIXES = (".csv", ".json", ".txt", ".yaml", ".yml")
 
@@ -35,16 +38,21 @@ def places(folder: Path, files: Iterable[tuple[str, Path]], name: str) -> list[P
     if folder.suffix.lower() in _SUFFIXES:
         raise UsageError(f"{folder} is called like a file, and {name} becomes a folder", hint="Name it without suffix")
     inside = folder.resolve()
-    of_file: dict[Path, str] = {}
+    found: dict[Path, str] = {}
     for what, relative in files:
         file = folder / relative
         if relative.is_absolute() or ".." in relative.parts or not file.resolve().is_relative_to(inside):
             raise InputError(f"a file of {name} would lie outside {folder}", got=what, expected="a name relative to it")
-        if file in of_file:
-            both = f"{of_file[file]} and {what} of {name} would both be {relative.as_posix()}"
-            raise UsageError(both, hint="Write the set as COCO")
-        of_file[file] = what
-    return list(of_file)
+        refuse_two(found, file, what, name, relative.as_posix())
+    return list(found)
+
+
+def refuse_two(taken: dict[K, str], place: K, what: str, name: str, told: str) -> None:
+    """Note in `taken` what stands in a place; raises :class:`UsageError` where something of the set stands there."""
+    if place in taken:
+        both = f"{taken[place]} and {what} of {name} would both be {told}"
+        raise UsageError(both, hint="Write the set as COCO")
+    taken[place] = what
 
 
 def refuse_others(folder: Path, found: Iterable[Path], files: Iterable[Path]) -> None:
@@ -67,12 +75,10 @@ def plain_videos(people: KeypointSet) -> None:
 
 def numbered_frames(people: KeypointSet) -> None:
     """Raise :class:`UsageError` where a frame of a video has no number, or that of another one."""
-    of_frame: dict[tuple[str, int], str] = {}
+    taken: dict[tuple[str, int], str] = {}
     for image, video, frame in zip(people.images, people.videos, people.frames.tolist(), strict=True):
         if video and frame < 0:
             what = f"set {people.name!r} has frames of videos without a number"
             raise UsageError(what, got=image, hint="Write them as COCO")
-        other = of_frame.setdefault((video, frame), image) if video else image
-        if other != image:
-            both = f"{other} and {image} of {people.name} would both be frame {frame} of {video}"
-            raise UsageError(both, hint="Write the set as COCO")
+        if video:
+            refuse_two(taken, (video, frame), image, people.name, f"frame {frame} of {video}")

@@ -236,7 +236,8 @@ def write_yolo(people: KeypointSet, path: Path, parts: Mapping[str, KeypointSet]
     own = description(path) if path.is_dir() else None
     refuse_others(path, [*_files(path), *([own] if own else [])], [*labels, *pictures, path / "data.yaml"])
     sources = [members.path(row) for members in sets.values() for row in range(len(members.images))]
-    missing = list(_missing(sources, pictures, path))
+    missing = list(_missing(sources, pictures))
+    places(path, ((str(source), picture.relative_to(path)) for source, picture in missing), people.name)
     texts = [text for members in sets.values() for text in _texts(members)]
     for file, text in zip(labels, texts, strict=True):
         with output_errors(file):
@@ -274,13 +275,12 @@ def _texts(people: KeypointSet) -> list[str]:
     return ["".join(line + "\n" for line in found) for found in lines.values()]
 
 
-def _missing(sources: list[Path | None], pictures: list[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+def _missing(sources: list[Path | None], pictures: list[Path]) -> Iterator[tuple[Path, Path]]:
     """The pictures that are at hand and not in their place, and that place; raises where another one is there."""
     for source, picture in zip(sources, pictures, strict=True):
         if source is None or not source.is_file():
             continue
         if not os.path.lexists(picture):
-            places(folder, [(str(source), picture.relative_to(folder))], folder.name)
             yield source, picture
         elif not (picture.is_file() and (picture.samefile(source) or filecmp.cmp(source, picture, shallow=False))):
             what = f"{picture} is there and is not {source}: pictures are not replaced"

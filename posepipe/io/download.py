@@ -19,7 +19,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from posepipe.errors import UsageError, WeightsError
 from posepipe.io.atomic import atomic_path, output_errors, sha256_of
-from posepipe.io.zoo import PublicWeights, problem_of, read_receipt
+from posepipe.io.zoo import PublicWeights, is_pinned, problem_of, read_receipt
 
 __all__ = ["fetch", "offline"]
 
@@ -85,11 +85,9 @@ def fetch(
     """
     if pin and source is None:
         raise UsageError("a pin needs a file to pin", hint="Name it with --from")
-    receipt = read_receipt(entry)
     forbidden = no_network or offline()
-    pinned = receipt is not None and receipt.pinned
     # The published file takes the place of a pinned one, where it can be had.
-    if source is None and problem_of(entry) is None and (forbidden or not pinned):
+    if source is None and problem_of(entry) is None and (forbidden or not is_pinned(entry)):
         return entry.path
     sources = list(entry.urls) if source is None else [source]
     if forbidden:
@@ -99,18 +97,22 @@ def fetch(
     failures = []
     for place in sources:
         try:
-            with atomic_path(entry.path) as unfinished:
-                limit = _LARGEST if pin else entry.size or _LARGEST
-                _bring(place, entry, unfinished, limit, progress or (lambda done, total: None))
-                digest = _check(entry, unfinished, pin=pin)
-            _write_receipt(entry, digest, place, pin=pin)
-            return entry.path
+            return _take(entry, place, progress or (lambda done, total: None), pin=pin)
         except _BadSourceError as error:
             failures.append(f"{place}: {error}")
     way = f"posepipe models fetch {entry.name} --from FILE"
     other = f"To use another file than the published one give its path, or keep it under this name: {way} --pin"
     hint = other if source else f"Get it elsewhere, then: {way}"
     raise WeightsError(f"{entry.name} could not be fetched; " + "; ".join(failures), hint=hint)
+
+
+def _take(entry: PublicWeights, place: str, progress: Progress, *, pin: bool) -> Path:
+    """The file from one place, under its name once it is the right one; raises `_BadSourceError`."""
+    with atomic_path(entry.path) as unfinished:
+        _bring(place, entry, unfinished, _LARGEST if pin else entry.size or _LARGEST, progress)
+        digest = _check(entry, unfinished, pin=pin)
+    _write_receipt(entry, digest, place, pin=pin)
+    return entry.path
 
 
 def _refuse_network(entry: PublicWeights, sources: list[str]) -> None:

@@ -132,7 +132,7 @@ def problem_of(entry: PublicWeights, path: Path | None = None) -> str | None:
     """
     path = path or entry.path
     try:
-        if entry.size and path.stat().st_size != entry.size and not _pinned(entry):
+        if entry.size and path.stat().st_size != entry.size and not is_pinned(entry):
             return f"{path} has {path.stat().st_size} bytes, not {entry.size}"
         found = sha256_of(path)
     except OSError as error:
@@ -149,7 +149,8 @@ def problem_of(entry: PublicWeights, path: Path | None = None) -> str | None:
     return None
 
 
-def _pinned(entry: PublicWeights) -> bool:
+def is_pinned(entry: PublicWeights) -> bool:
+    """Whether the file in the cache is one that a user put there in place of the published one."""
     receipt = read_receipt(entry)
     return receipt is not None and receipt.pinned
 
@@ -175,7 +176,7 @@ def fetched(name: str) -> Path:
         raise WeightsError(f"{name} was not fetched yet", hint=f"Fetch it with: posepipe models fetch {name}")
     problem = problem_of(entry)
     if problem:
-        way = " --from FILE --pin" if _pinned(entry) else ""
+        way = " --from FILE --pin" if is_pinned(entry) else ""
         raise WeightsError(problem, hint=f"Fetch it again with: posepipe models fetch {name}{way}")
     return entry.path
 

@@ -148,15 +148,14 @@ def onnx_card(path: Path) -> dict[str, Any]:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         card: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map.get("posepipe", "{}"))
-        if card.get("kind") != "action" or "skeleton_full" not in card:
-            raise WeightsError(
-                f"{path} is no action network",
-                got=f"kind {card.get('kind')!r}",
-                expected="a card of kind 'action'",
-                hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
-            )
-    except WeightsError:
-        raise
+        kind = card.get("kind")
     except Exception as error:  # the runtime has no class of its own for files that it cannot read
         raise WeightsError(f"{path} holds no action network: {error}"[:300]) from error
+    if kind != "action" or "skeleton_full" not in card:
+        raise WeightsError(
+            f"{path} is no action network",
+            got=f"kind {kind!r}",
+            expected="a card of kind 'action'",
+            hint="Export it with `posepipe train`, or see docs/formats.md, Weights",
+        )
     return card

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ def _read_recipe(name: str, folder: Path) -> tuple[dict[str, Any], Path]:
         return read_toml(path), path.parent
     shipped = shipped_recipes()
     if name not in shipped:
-        near = difflib.get_close_matches(name, shipped, 3) or list(shipped)
+        near = near_names(name, shipped) or list(shipped)
         raise UsageError(f"there is no recipe {name!r}", expected=f"a .toml file, or one of {', '.join(near)}")
     with resources.as_file(resources.files("posepipe.training") / "recipes" / f"{name}.toml") as path:
         return read_toml(path), folder

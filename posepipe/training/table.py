@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from posepipe.errors import ConfigError
+from posepipe.errors import ConfigError, near_names
 
 __all__ = ["Setting", "build", "parse_text", "reference", "setting", "settings_of", "tables", "to_table", "to_toml"]
 
@@ -80,7 +80,7 @@ def build(cls: type[T], table: Mapping[str, Any], where: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 3) or sorted(fields)
+            near = near_names(key, fields) or sorted(fields)
             raise ConfigError(f"the recipe has an unknown setting {where + key!r}", hint=f"Near: {', '.join(near)}")
     values: dict[str, Any] = {}
     for name, f in fields.items():
